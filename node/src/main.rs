@@ -1,0 +1,2 @@
+//! consort.
+fn main() {}

@@ -1,0 +1,169 @@
+//! What crosses the underlay: all frames that come in over some links of the router, counted, searched, kept in a file if wanted.
+//!
+//! Owns: the sockets, one thread, the counters. Each frame between hosts comes in once, over its sender's link. The kernel drops
+//! frames when the thread does not keep up; comparing [`Counters::frames`] with the links' own counters shows how many
+//! ([`Capture::finish`] gives both), so that "nothing was seen" can be told from "nobody looked".
+
+mod inspect;
+mod pcap;
+
+pub use inspect::{Counters, Inspector};
+pub use pcap::PcapWriter;
+
+use std::fs::File;
+use std::io::{self, BufWriter};
+use std::os::fd::AsFd as _;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::SystemTime;
+
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use crate::Netlink;
+use crate::packet_socket::PacketSocket;
+
+/// How soon the thread sees that it shall end.
+const POLL_MILLISECONDS: u16 = 50;
+/// A super-frame with its headers; nothing longer crosses a link.
+const FRAME_BYTES_MAX: usize = 66_000;
+/// Frames kept in memory for a caller that replays them ([`Capture::recent`]): enough for a test, little to hold.
+const RECENT_FRAMES_MAX: usize = 4096;
+
+/// What shall be captured.
+#[derive(Debug, Default)]
+pub struct CaptureOptions {
+    /// Links of this namespace.
+    pub links: Vec<String>,
+    /// Byte strings to search for.
+    pub markers: Vec<Vec<u8>>,
+    /// Where to keep the frames.
+    pub pcap: Option<PathBuf>,
+    /// Keep the latest frames in memory too.
+    pub keep_recent: bool,
+}
+
+/// The end of a capture.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Captured {
+    /// What was seen.
+    pub counters: Counters,
+    /// What the links counted in the same time: frames that came in.
+    pub received_by_links: u64,
+}
+
+/// A running capture.
+#[derive(Debug)]
+pub struct Capture {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<io::Result<()>>>,
+    links: Vec<String>,
+    received_before: u64,
+}
+
+#[derive(Debug)]
+struct Shared {
+    stop: AtomicBool,
+    seen: Mutex<Seen>,
+}
+
+#[derive(Debug)]
+struct Seen {
+    inspector: Inspector,
+    recent: std::collections::VecDeque<Vec<u8>>,
+}
+
+impl Capture {
+    /// Starts capturing on links of the calling thread's namespace; when it returns, nothing is missed any more.
+    pub fn start(options: CaptureOptions) -> io::Result<Self> {
+        let sockets =
+            options.links.iter().map(|link| PacketSocket::open(link)).collect::<io::Result<Vec<_>>>()?;
+        let received_before = received(&options.links)?;
+        let pcap = match &options.pcap {
+            Some(path) => Some(PcapWriter::new(BufWriter::new(File::create(path)?))?),
+            None => None,
+        };
+        let seen =
+            Seen { inspector: Inspector::new(&options.markers), recent: std::collections::VecDeque::new() };
+        let shared = Arc::new(Shared { stop: AtomicBool::new(false), seen: Mutex::new(seen) });
+        let thread = std::thread::Builder::new().name("capture".to_owned()).spawn({
+            let shared = Arc::clone(&shared);
+            move || run(&sockets, &shared, pcap, options.keep_recent)
+        })?;
+        Ok(Self { shared, thread: Some(thread), links: options.links, received_before })
+    }
+
+    /// What was seen so far.
+    pub fn counters(&self) -> Counters {
+        self.shared.seen().inspector.counters()
+    }
+
+    /// The latest frames, oldest first, if they were to be kept.
+    pub fn recent(&self) -> Vec<Vec<u8>> {
+        self.shared.seen().recent.iter().cloned().collect()
+    }
+
+    /// Ends the capture when all that has come in by now is read.
+    pub fn finish(mut self) -> io::Result<Captured> {
+        let received_by_links = received(&self.links)?.saturating_sub(self.received_before);
+        self.shared.stop.store(true, Ordering::Release);
+        if let Some(thread) = self.thread.take() {
+            thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
+        }
+        Ok(Captured { counters: self.counters(), received_by_links })
+    }
+}
+
+impl Drop for Capture {
+    fn drop(&mut self) {
+        self.shared.stop.store(true, Ordering::Release);
+    }
+}
+
+impl Shared {
+    fn seen(&self) -> std::sync::MutexGuard<'_, Seen> {
+        self.seen.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+fn run(
+    sockets: &[PacketSocket],
+    shared: &Shared,
+    mut pcap: Option<PcapWriter<BufWriter<File>>>,
+    keep_recent: bool,
+) -> io::Result<()> {
+    let mut buffer = vec![0; FRAME_BYTES_MAX];
+    let mut watched: Vec<_> =
+        sockets.iter().map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN)).collect();
+    loop {
+        // Read before the queues are emptied: what came in before the order to stop is still taken.
+        let stop = shared.stop.load(Ordering::Acquire);
+        for socket in sockets {
+            while let Some(length) = socket.receive(&mut buffer)? {
+                let frame = &buffer[..length];
+                let mut seen = shared.seen();
+                seen.inspector.inspect(frame);
+                if keep_recent {
+                    if seen.recent.len() == RECENT_FRAMES_MAX {
+                        seen.recent.pop_front();
+                    }
+                    seen.recent.push_back(frame.to_vec());
+                }
+                drop(seen);
+                if let Some(pcap) = &mut pcap {
+                    pcap.frame(SystemTime::now(), frame)?;
+                }
+            }
+        }
+        if stop {
+            return pcap.map_or(Ok(()), |mut pcap| pcap.flush());
+        }
+        poll(&mut watched, PollTimeout::from(POLL_MILLISECONDS))?;
+    }
+}
+
+fn received(links: &[String]) -> io::Result<u64> {
+    let mut netlink = Netlink::open().map_err(io::Error::other)?;
+    links.iter().map(|link| Ok(netlink.link_statistics(link).map_err(io::Error::other)?.rx_packets)).sum()
+}

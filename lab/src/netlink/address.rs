@@ -1,0 +1,123 @@
+//! Addresses and routes.
+
+use std::net::IpAddr;
+
+use super::link::octets;
+use super::message::{FLAG_CREATE, FLAG_EXCLUSIVE};
+use super::{Netlink, NetlinkError, acknowledged_request};
+
+const RTM_NEWADDR: u16 = 20;
+const RTM_NEWROUTE: u16 = 24;
+const RTM_DELROUTE: u16 = 25;
+
+const IFA_ADDRESS: u16 = 1;
+const IFA_LOCAL: u16 = 2;
+const IFA_FLAGS: u16 = 8;
+/// No duplicate address detection: a lab address serves at once, not after a second.
+const IFA_F_NODAD: u32 = 0x02;
+
+const RTA_DST: u16 = 1;
+const RTA_OIF: u16 = 4;
+const RTA_GATEWAY: u16 = 5;
+
+const AF_INET: u8 = 2;
+const AF_INET6: u8 = 10;
+const RT_TABLE_MAIN: u8 = 254;
+const RTPROT_STATIC: u8 = 4;
+const RTN_UNICAST: u8 = 1;
+const RT_SCOPE_UNIVERSE: u8 = 0;
+const RT_SCOPE_LINK: u8 = 253;
+
+/// Where a route leads.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Hop<'a> {
+    /// Through a neighbour.
+    Via(IpAddr),
+    /// Straight onto a link.
+    Device(&'a str),
+}
+
+impl Netlink {
+    /// Gives a link an address, at once usable.
+    pub fn add_address(&mut self, link: &str, address: IpAddr, prefix_len: u8) -> Result<(), NetlinkError> {
+        let index = self.link_index(link)?;
+        // struct ifaddrmsg: family, prefix length, flags, scope, index (4)
+        let mut header = [family(address), prefix_len, 0, 0, 0, 0, 0, 0];
+        header[4..8].copy_from_slice(&index.to_ne_bytes());
+        let message = acknowledged_request(RTM_NEWADDR, FLAG_CREATE | FLAG_EXCLUSIVE, &header)
+            .attribute(IFA_LOCAL, &octets(address))
+            .attribute(IFA_ADDRESS, &octets(address))
+            .number(IFA_FLAGS, IFA_F_NODAD);
+        self.route.request(&format!("give {link} the address {address}/{prefix_len}"), message).map(drop)
+    }
+
+    /// Adds a route; `0.0.0.0/0` or `::/0` is the default route.
+    pub fn add_route(
+        &mut self,
+        destination: IpAddr,
+        prefix_len: u8,
+        hop: Hop<'_>,
+    ) -> Result<(), NetlinkError> {
+        let attempted = format!("add a route to {destination}/{prefix_len}");
+        self.route(&attempted, RTM_NEWROUTE, FLAG_CREATE | FLAG_EXCLUSIVE, destination, prefix_len, hop)
+    }
+
+    /// Takes a route away.
+    pub fn remove_route(
+        &mut self,
+        destination: IpAddr,
+        prefix_len: u8,
+        hop: Hop<'_>,
+    ) -> Result<(), NetlinkError> {
+        let attempted = format!("remove the route to {destination}/{prefix_len}");
+        self.route(&attempted, RTM_DELROUTE, 0, destination, prefix_len, hop)
+    }
+
+    fn route(
+        &mut self,
+        attempted: &str,
+        kind: u16,
+        flags: u16,
+        destination: IpAddr,
+        prefix_len: u8,
+        hop: Hop<'_>,
+    ) -> Result<(), NetlinkError> {
+        let scope = match hop {
+            Hop::Via(_) => RT_SCOPE_UNIVERSE,
+            Hop::Device(_) => RT_SCOPE_LINK,
+        };
+        // struct rtmsg: family, destination and source prefix lengths, service, table, protocol, scope, type, flags (4)
+        let header = [
+            family(destination),
+            prefix_len,
+            0,
+            0,
+            RT_TABLE_MAIN,
+            RTPROT_STATIC,
+            scope,
+            RTN_UNICAST,
+            0,
+            0,
+            0,
+            0,
+        ];
+        let message = acknowledged_request(kind, flags, &header);
+        let message =
+            if prefix_len == 0 { message } else { message.attribute(RTA_DST, &octets(destination)) };
+        let message = match hop {
+            Hop::Via(gateway) => message.attribute(RTA_GATEWAY, &octets(gateway)),
+            Hop::Device(link) => {
+                let index = self.link_index(link)?;
+                message.number(RTA_OIF, index)
+            }
+        };
+        self.route.request(attempted, message).map(drop)
+    }
+}
+
+fn family(address: IpAddr) -> u8 {
+    match address {
+        IpAddr::V4(_) => AF_INET,
+        IpAddr::V6(_) => AF_INET6,
+    }
+}

@@ -1,2 +1,46 @@
-//! consort.
-fn main() {}
+//! The program `consort`: exit codes, and which kind of process this is.
+
+use std::process::ExitCode;
+
+use clap::Parser;
+use consort_node::cli::output::Output;
+use consort_node::cli::{self, doctor};
+use consort_node::config::args::{Cli, Command};
+use consort_node::failure::{Exit, Failure};
+use consort_node::{bench, demo};
+
+fn main() -> ExitCode {
+    // Before any thread exists: processes that this program starts from itself.
+    let argv: Vec<_> = std::env::args_os().skip(1).collect();
+    if argv.first().is_some_and(|first| first == doctor::NAMESPACE_PROBE) {
+        return doctor::namespace_probe();
+    }
+    if let Some(exit) = demo::reexec(&argv) {
+        return exit;
+    }
+    let cli = Cli::parse();
+    let output = Output { json: cli.json };
+    run(&cli, output).unwrap_or_else(|failure| output.failure(&failure)).into()
+}
+
+fn run(cli: &Cli, output: Output) -> Result<Exit, Failure> {
+    match &cli.command {
+        Command::Demo(args) => demo::run(args, cli.json),
+        Command::Bench(args) => bench::run(args, cli.json),
+        Command::Doctor(args) => doctor::run(args, cli.socket.as_deref(), output),
+        _ => {
+            let runtime = runtime(&mut tokio::runtime::Builder::new_current_thread())?;
+            let ended = runtime.block_on(cli::run(cli));
+            // A read from standard input may be under way and would keep the process until a key is pressed.
+            runtime.shutdown_background();
+            ended
+        }
+    }
+}
+
+fn runtime(builder: &mut tokio::runtime::Builder) -> Result<tokio::runtime::Runtime, Failure> {
+    builder
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed("runtime", format!("cannot start the runtime: {error}")))
+}

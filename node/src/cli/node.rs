@@ -1,0 +1,70 @@
+//! `status` and `peers`.
+
+use std::time::Duration;
+
+use super::output::{Output, or_dash, table};
+use crate::config::units::{show_duration, show_size};
+use crate::control::api::{Peer, Status};
+use crate::control::client::Client;
+use crate::failure::{Exit, Failure};
+
+pub(super) async fn status(client: &Client, output: Output) -> Result<Exit, Failure> {
+    let status: Status = client.get("/v1/status").await?;
+    output.document(&status, |status| {
+        let share = &status.share;
+        let cpus = |milli: u32| f64::from(milli) / 1_000.0;
+        [
+            ("host", status.host.clone()),
+            ("overlay", status.overlay.clone()),
+            ("tenant", status.tenant.clone()),
+            ("control", status.addresses.join(" ")),
+            ("data", status.data_address.clone()),
+            ("state", status.state_dir.clone()),
+            ("up", format!("{} (pid {}, version {})", show_duration(Duration::from_millis(status.uptime_ms)), status.pid, status.version)),
+            ("peers", format!("{} connected, {} hosts known", status.peers_connected, status.hosts_known)),
+            ("slices", status.slices.to_string()),
+            ("machines", format!("{} here", status.machines)),
+            ("free", format!(
+                "{} of {} CPUs, {} of {} memory, {} of {} disk, {} of {} machines",
+                cpus(share.free_cpus_milli), cpus(share.cpus_milli),
+                show_size(share.free_memory_bytes), show_size(share.memory_bytes),
+                show_size(share.free_disk_bytes), show_size(share.disk_bytes),
+                share.free_machines, share.machines_max,
+            )),
+        ]
+        .iter()
+        .map(|(name, value)| format!("{name:<9} {value}\n"))
+        .collect()
+    })?;
+    Ok(Exit::Done)
+}
+
+pub(super) async fn peers(client: &Client, output: Output) -> Result<Exit, Failure> {
+    let peers: Vec<Peer> = client.get("/v1/peers").await?;
+    output.document(&peers, |peers| {
+        let rows: Vec<[String; 5]> = peers
+            .iter()
+            .map(|peer| {
+                let state = match (&peer.reason, peer.connected) {
+                    (_, true) => "connected".to_owned(),
+                    (Some(reason), false) => reason.clone(),
+                    (None, false) => "not connected".to_owned(),
+                };
+                let link = peer.link.as_ref().map(|link| match &link.address {
+                    Some(address) => format!("{} {address}", link.state),
+                    None => link.state.clone(),
+                });
+                let rtt = peer.link.as_ref().and_then(|link| link.rtt_ms).or(peer.rtt_ms);
+                [
+                    peer.host.clone(),
+                    state,
+                    or_dash(peer.addresses.first()),
+                    or_dash(rtt.map(|rtt| format!("{rtt:.1}ms"))),
+                    or_dash(link),
+                ]
+            })
+            .collect();
+        table(["HOST", "CONTROL", "ADDRESS", "RTT", "LINK"], &rows)
+    })?;
+    Ok(Exit::Done)
+}

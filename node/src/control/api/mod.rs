@@ -1,0 +1,20 @@
+//! The bodies of the API, by concern. Names follow the contract (design.md section 8); times are in milliseconds, sizes in bytes.
+
+mod error;
+mod machine;
+mod net;
+mod node;
+mod slice;
+
+pub use error::ErrorBody;
+pub use machine::{ExecBody, Machine, MachineDetail, TerminalSize};
+pub use net::{Network, NetworkMember};
+pub use node::{
+    InviteBody, JoinBody, Joined, Link, Member, Peer, RevokeBody, Revoked, ShareStatus, Status, Ticket,
+};
+pub use slice::{
+    Event, ExtendBody, Interface, Plan, PlannedMachine, Refusal, Slice, SliceBody, SliceMachine, Timings,
+};
+
+/// The word in `Upgrade:` for the streams of `exec` and `console`.
+pub const STREAM_UPGRADE: &str = "consort-stream";

@@ -1,0 +1,37 @@
+//! Networks.
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+/// A network on this host.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Network {
+    /// Its id.
+    pub id: String,
+    /// Its name in its slice.
+    pub name: String,
+    /// Its slice.
+    pub slice: String,
+    /// The MTU its machines are told.
+    pub mtu: u16,
+    /// Its machines.
+    pub machines: Vec<NetworkMember>,
+    /// Other hosts with machines on it.
+    pub hosts: Vec<String>,
+    /// The switch's counters of this network and its ports.
+    #[schema(value_type = Object)]
+    pub counters: serde_json::Value,
+}
+
+/// A machine on a network.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct NetworkMember {
+    /// Its MAC address.
+    pub mac: String,
+    /// Its IPv4 addresses.
+    pub ipv4: Vec<String>,
+    /// Its IPv6 addresses.
+    pub ipv6: Vec<String>,
+    /// Its host.
+    pub host: String,
+}

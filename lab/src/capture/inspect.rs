@@ -30,8 +30,6 @@ pub struct Counters {
     pub neighbour: u64,
     /// Anything else.
     pub other: u64,
-    /// Frames that showed a marker.
-    pub marked: u64,
 }
 
 /// The kinds that are counted apart.
@@ -47,19 +45,19 @@ enum Kind {
 /// Counts frames and searches them for markers.
 #[derive(Debug)]
 pub struct Inspector {
-    markers: Vec<Finder<'static>>,
+    markers: Vec<(Finder<'static>, u64)>,
     counters: Counters,
 }
 
 impl Inspector {
     /// Searches for each of `markers` in every frame.
     pub fn new(markers: &[Vec<u8>]) -> Self {
-        let markers = markers.iter().map(|marker| Finder::new(marker).into_owned()).collect();
+        let markers = markers.iter().map(|marker| (Finder::new(marker).into_owned(), 0)).collect();
         Self { markers, counters: Counters::default() }
     }
 
-    /// Takes one frame in; says whether it showed a marker.
-    pub fn inspect(&mut self, frame: &[u8]) -> bool {
+    /// Takes one frame in.
+    pub fn inspect(&mut self, frame: &[u8]) {
         let counters = &mut self.counters;
         counters.frames += 1;
         counters.bytes += frame.len() as u64;
@@ -70,9 +68,14 @@ impl Inspector {
             Kind::Neighbour => &mut counters.neighbour,
             Kind::Other => &mut counters.other,
         } += 1;
-        let marked = self.markers.iter().any(|marker| marker.find(frame).is_some());
-        counters.marked += u64::from(marked);
-        marked
+        for (finder, seen) in &mut self.markers {
+            *seen += u64::from(finder.find(frame).is_some());
+        }
+    }
+
+    /// How many frames showed each marker, in the order they were given.
+    pub fn marked(&self) -> Vec<u64> {
+        self.markers.iter().map(|(_, seen)| *seen).collect()
     }
 
     /// What was counted so far.
@@ -140,9 +143,11 @@ mod tests {
     #[test]
     fn a_marker_is_found_wherever_it_stands_and_only_then() {
         let mut inspector = Inspector::new(&[b"SECRET-1".to_vec(), b"SECRET-2".to_vec()]);
-        assert!(!inspector.inspect(&frame(ETHERTYPE_IPV4, b"....SECRET-3....")));
-        assert!(inspector.inspect(&frame(ETHERTYPE_IPV4, b"....SECRET-2")));
-        assert!(inspector.inspect(b"SECRET-1"));
-        assert_eq!(inspector.counters().marked, 2);
+        inspector.inspect(&frame(ETHERTYPE_IPV4, b"....SECRET-3...."));
+        assert_eq!(inspector.marked(), [0, 0]);
+        inspector.inspect(&frame(ETHERTYPE_IPV4, b"....SECRET-2"));
+        inspector.inspect(b"SECRET-1");
+        inspector.inspect(b"SECRET-2SECRET-2");
+        assert_eq!(inspector.marked(), [1, 2]);
     }
 }

@@ -45,10 +45,12 @@ pub struct CaptureOptions {
 }
 
 /// The end of a capture.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Captured {
     /// What was seen.
     pub counters: Counters,
+    /// How many frames showed each marker, in the order they were given.
+    pub marked: Vec<u64>,
     /// What the links counted in the same time: frames that came in.
     pub received_by_links: u64,
 }
@@ -99,6 +101,11 @@ impl Capture {
         self.shared.seen().inspector.counters()
     }
 
+    /// How many frames showed each marker so far.
+    pub fn marked(&self) -> Vec<u64> {
+        self.shared.seen().inspector.marked()
+    }
+
     /// The latest frames, oldest first, if they were to be kept.
     pub fn recent(&self) -> Vec<Vec<u8>> {
         self.shared.seen().recent.iter().cloned().collect()
@@ -111,7 +118,10 @@ impl Capture {
         if let Some(thread) = self.thread.take() {
             thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         }
-        Ok(Captured { counters: self.counters(), received_by_links })
+        let seen = self.shared.seen();
+        let (counters, marked) = (seen.inspector.counters(), seen.inspector.marked());
+        drop(seen);
+        Ok(Captured { counters, marked, received_by_links })
     }
 }
 

@@ -127,12 +127,12 @@ impl Default for Counters {
 impl Counters {
     /// Only the worker that owns these counts calls it, so a load and a store lose nothing.
     #[inline]
-    pub(crate) fn drop(&self, reason: DropReason) {
+    pub(crate) fn dropped(&self, reason: DropReason) {
         let cell = &self.drops[reason as usize];
         cell.store(cell.load(Relaxed) + 1, Relaxed);
     }
 
-    /// As [`Self::drop`].
+    /// As [`Self::dropped`].
     #[inline]
     pub(crate) fn happened(&self, event: Happened) {
         let cell = &self.events[event as usize];

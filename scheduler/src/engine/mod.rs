@@ -1,0 +1,3 @@
+mod api;
+pub(crate) mod context;
+pub use api::*;

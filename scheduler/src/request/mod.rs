@@ -1,0 +1,2 @@
+mod advice;
+pub use advice::Advice;

@@ -52,6 +52,17 @@ pub(crate) enum Ipv6Kind {
 }
 
 impl Inspected {
+    /// Whether it asks or tells who has an address: ARP, neighbour solicitation or advertisement.
+    #[inline]
+    pub(crate) fn is_neighbour(&self) -> bool {
+        use Message::{Advertisement, Solicitation};
+        matches!(
+            self.content,
+            Content::Arp(_)
+                | Content::Ipv6 { kind: Ipv6Kind::Neighbour(Solicitation { .. } | Advertisement { .. }), .. }
+        )
+    }
+
     /// Reads a frame; what is malformed enough to hide its claims is refused with a reason.
     #[inline]
     pub(crate) fn of(frame: &[u8]) -> Result<Self, DropReason> {

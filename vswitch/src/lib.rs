@@ -10,5 +10,7 @@ pub mod neighbour;
 mod specimen;
 pub mod switch;
 pub mod table;
+pub mod offload;
+mod tally;
 
 pub use libp2p_identity::PeerId as HostId;

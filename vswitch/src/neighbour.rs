@@ -69,10 +69,6 @@ impl std::fmt::Debug for Answer {
 
 /// What becomes of a frame as far as neighbours are concerned.
 #[derive(Debug)]
-#[expect(
-    clippy::large_enum_variant,
-    reason = "lives for one call, and a box would be an allocation per question"
-)]
 pub(crate) enum Verdict {
     /// It asks for nobody's address, or is no question: switch it.
     Pass,
@@ -176,7 +172,7 @@ fn advertisement(
     icmp[26..].copy_from_slice(&owner.0);
     #[expect(clippy::cast_possible_truncation, reason = "32 fits")]
     let length = const { ADVERTISEMENT_BYTES as u8 };
-    let sum = pseudo_ipv6(target, to, protocol::ICMPV6, u32::from(length)).add(&icmp).finish();
+    let sum = pseudo_ipv6(target, to, protocol::ICMPV6, u32::from(length)).bytes(&icmp).finish();
     icmp[2..4].copy_from_slice(&sum.to_be_bytes());
 
     let mut answer = Answer::to(frame, inspected, owner, to_mac);

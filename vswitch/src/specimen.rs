@@ -32,7 +32,7 @@ pub(crate) fn ipv4(from: Ipv4Addr, to: Ipv4Addr, protocol: u8, payload: &[u8]) -
     packet.extend([0x12, 0x34, 0x40, 0, 64, protocol, 0, 0]);
     packet.extend(from.octets());
     packet.extend(to.octets());
-    let sum = Sum::default().add(&packet).finish();
+    let sum = Sum::default().bytes(&packet).finish();
     packet[10..12].copy_from_slice(&sum.to_be_bytes());
     packet.extend(payload);
     packet
@@ -77,7 +77,7 @@ fn put_sum(kind: u8, segment: &mut [u8], pseudo: Sum) {
         _ => 2,
     };
     segment[at..at + 2].fill(0);
-    let sum = pseudo.add(segment);
+    let sum = pseudo.bytes(segment);
     let sum = if kind == protocol::UDP { sum.finish_udp() } else { sum.finish() };
     segment[at..at + 2].copy_from_slice(&sum.to_be_bytes());
 }

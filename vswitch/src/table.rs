@@ -38,11 +38,12 @@ pub const AGE: Duration = Duration::from_secs(300);
 pub const ASKED_FOR: Duration = Duration::from_secs(1);
 
 /// One tick of the stored time. 30 bits of them last for eight years before they wrap; an entry never lives that long.
-const TICK: Duration = Duration::from_millis(250);
+const TICKS_PER_SECOND: u64 = 4;
+const TICK: Duration = Duration::from_millis(1_000 / TICKS_PER_SECOND);
 const TICK_BITS: u32 = 30;
 const TICK_MASK: u64 = (1 << TICK_BITS) - 1;
-const AGE_TICKS: u64 = (AGE.as_millis() / TICK.as_millis()) as u64;
-const ASKED_TICKS: u64 = (ASKED_FOR.as_millis() / TICK.as_millis()) as u64;
+const AGE_TICKS: u64 = AGE.as_secs() * TICKS_PER_SECOND;
+const ASKED_TICKS: u64 = ASKED_FOR.as_secs() * TICKS_PER_SECOND;
 /// An entry heard again is only rewritten after this many ticks, so that busy addresses do not keep a cache line moving between cores.
 const REFRESH_TICKS: u64 = 4;
 

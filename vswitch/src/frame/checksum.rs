@@ -13,7 +13,7 @@ impl Sum {
     /// compilers turn into vector additions.
     #[inline]
     #[must_use]
-    pub fn add(self, bytes: &[u8]) -> Self {
+    pub fn bytes(self, bytes: &[u8]) -> Self {
         let mut lanes = [0u64; 8];
         let mut blocks = bytes.chunks_exact(32);
         for block in &mut blocks {
@@ -37,6 +37,13 @@ impl Sum {
     #[must_use]
     pub fn word(self, word: u16) -> Self {
         Self(self.0 + u64::from(word))
+    }
+
+    /// Adds another sum.
+    #[inline]
+    #[must_use]
+    pub fn plus(self, other: Self) -> Self {
+        Self(self.0 + other.0)
     }
 
     /// The sum folded to 16 bits, not complemented: what `CHECKSUM_PARTIAL` leaves in the field.
@@ -81,13 +88,13 @@ const fn fold(sum: u64) -> u16 {
 /// The pseudo-header of TCP and UDP over IPv4 (RFC 9293 section 3.1).
 #[inline]
 pub fn pseudo_ipv4(source: Ipv4Addr, destination: Ipv4Addr, protocol: u8, length: u32) -> Sum {
-    pseudo(Sum::default().add(&source.octets()).add(&destination.octets()), protocol, length)
+    pseudo(Sum::default().bytes(&source.octets()).bytes(&destination.octets()), protocol, length)
 }
 
 /// The pseudo-header of upper layers over IPv6 (RFC 8200 section 8.1).
 #[inline]
 pub fn pseudo_ipv6(source: Ipv6Addr, destination: Ipv6Addr, protocol: u8, length: u32) -> Sum {
-    pseudo(Sum::default().add(&source.octets()).add(&destination.octets()), protocol, length)
+    pseudo(Sum::default().bytes(&source.octets()).bytes(&destination.octets()), protocol, length)
 }
 
 #[inline]
@@ -121,7 +128,7 @@ mod tests {
     #[test]
     fn the_example_of_rfc_1071() {
         let words = [0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7];
-        assert_eq!(Sum::default().add(&words).folded(), 0xddf2);
+        assert_eq!(Sum::default().bytes(&words).folded(), 0xddf2);
     }
 
     #[test]
@@ -133,14 +140,14 @@ mod tests {
     proptest! {
         #[test]
         fn equals_the_naive_sum(bytes in proptest::collection::vec(any::<u8>(), 0..300)) {
-            prop_assert_eq!(Sum::default().add(&bytes).finish(), naive(&bytes));
+            prop_assert_eq!(Sum::default().bytes(&bytes).finish(), naive(&bytes));
         }
 
         #[test]
         fn may_be_added_in_even_parts(bytes in proptest::collection::vec(any::<u8>(), 0..300), cut in 0usize..150) {
             let cut = (cut * 2).min(bytes.len() & !1);
             let (a, b) = bytes.split_at(cut);
-            prop_assert_eq!(Sum::default().add(a).add(b).finish(), naive(&bytes));
+            prop_assert_eq!(Sum::default().bytes(a).bytes(b).finish(), naive(&bytes));
         }
 
         #[test]

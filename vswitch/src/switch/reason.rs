@@ -3,28 +3,9 @@
 //! Every worker counts in cells of its own (one writer, plain loads and stores), so that counting costs no shared cache line;
 //! a snapshot adds them up.
 
-use std::{
-    collections::BTreeMap,
-    sync::atomic::{AtomicU64, Ordering::Relaxed},
-};
+use std::collections::BTreeMap;
 
-macro_rules! named {
-    ($(#[$meta:meta])* $vis:vis enum $name:ident { $($(#[$doc:meta])* $variant:ident = $text:literal,)+ }) => {
-        $(#[$meta])*
-        #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
-        $vis enum $name { $($(#[$doc])* $variant,)+ }
-
-        impl $name {
-            /// All of them, in order of declaration.
-            pub const ALL: &'static [Self] = &[$(Self::$variant),+];
-
-            /// The name under which it is counted and shown.
-            pub const fn name(self) -> &'static str {
-                match self { $(Self::$variant => $text),+ }
-            }
-        }
-    };
-}
+use crate::tally::{Tally, named};
 
 named! {
     /// Why a frame goes nowhere.
@@ -99,6 +80,8 @@ named! {
         ArpAnswered = "arp_answered",
         /// Neighbour solicitations answered here.
         NeighbourAnswered = "neighbour_answered",
+        /// ARP, neighbour solicitations and advertisements from other hosts: what the answers above are there to prevent.
+        NeighbourFromPeer = "neighbour_from_peer",
         /// Addresses learned.
         Learned = "learned",
         /// Learned addresses that moved to another place.
@@ -112,39 +95,31 @@ const REASONS: usize = DropReason::ALL.len();
 const EVENTS: usize = Happened::ALL.len();
 
 /// One worker's counts.
-#[derive(Debug)]
+#[derive(Debug, Default)]
 pub(crate) struct Counters {
-    drops: [AtomicU64; REASONS],
-    events: [AtomicU64; EVENTS],
-}
-
-impl Default for Counters {
-    fn default() -> Self {
-        Self { drops: [const { AtomicU64::new(0) }; REASONS], events: [const { AtomicU64::new(0) }; EVENTS] }
-    }
+    drops: Tally<REASONS>,
+    events: Tally<EVENTS>,
 }
 
 impl Counters {
-    /// Only the worker that owns these counts calls it, so a load and a store lose nothing.
+    /// Only the worker that owns these counts calls it.
     #[inline]
     pub(crate) fn dropped(&self, reason: DropReason) {
-        let cell = &self.drops[reason as usize];
-        cell.store(cell.load(Relaxed) + 1, Relaxed);
+        self.drops.bump(reason as usize);
     }
 
     /// As [`Self::dropped`].
     #[inline]
     pub(crate) fn happened(&self, event: Happened) {
-        let cell = &self.events[event as usize];
-        cell.store(cell.load(Relaxed) + 1, Relaxed);
+        self.events.bump(event as usize);
     }
 
     pub(crate) fn add_to(&self, sum: &mut SwitchCounts) {
-        for (reason, cell) in DropReason::ALL.iter().zip(&self.drops) {
-            *sum.drops.entry(reason.name()).or_default() += cell.load(Relaxed);
+        for (reason, count) in DropReason::ALL.iter().zip(self.drops.values()) {
+            *sum.drops.entry(reason.name()).or_default() += count;
         }
-        for (event, cell) in Happened::ALL.iter().zip(&self.events) {
-            *sum.events.entry(event.name()).or_default() += cell.load(Relaxed);
+        for (event, count) in Happened::ALL.iter().zip(self.events.values()) {
+            *sum.events.entry(event.name()).or_default() += count;
         }
     }
 }

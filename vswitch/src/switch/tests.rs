@@ -3,6 +3,11 @@
 //!   here:  A (10.7.0.1), B (10.7.0.2)      there: C (10.7.0.3)      far: D (10.7.0.4)
 //! ```
 
+#![expect(
+    clippy::disallowed_methods,
+    reason = "a test drives the core: it reads the clock once and passes it on"
+)]
+
 use std::{
     net::{Ipv4Addr, Ipv6Addr},
     sync::Arc,
@@ -120,11 +125,11 @@ impl From<Decision<'_>> for Fate {
 }
 
 impl World {
-    fn from_a(&self, frame: &[u8]) -> Fate {
+    fn sent_by_a(&self, frame: &[u8]) -> Fate {
         self.worker.from_port(self.now, self.a, frame).into()
     }
 
-    fn from_there(&self, frame: &[u8]) -> Fate {
+    fn sent_by_there(&self, frame: &[u8]) -> Fate {
         self.worker.from_peer(self.now, self.there, LAN, frame).into()
     }
 
@@ -138,14 +143,14 @@ impl World {
     #[track_caller]
     fn refuses_from_a(&self, frame: &[u8], reason: DropReason) {
         let before = self.switch.counts().dropped(reason);
-        assert_eq!(self.from_a(frame), Fate::Drop(reason));
+        assert_eq!(self.sent_by_a(frame), Fate::Drop(reason));
         assert_eq!(self.switch.counts().dropped(reason), before + 1);
     }
 
     #[track_caller]
     fn refuses_from_there(&self, frame: &[u8], reason: DropReason) {
         let before = self.switch.counts().dropped(reason);
-        assert_eq!(self.from_there(frame), Fate::Drop(reason));
+        assert_eq!(self.sent_by_there(frame), Fate::Drop(reason));
         assert_eq!(self.switch.counts().dropped(reason), before + 1);
     }
 }
@@ -184,35 +189,35 @@ fn solicitation(from: MacAddr, target: Ipv6Addr) -> Vec<u8> {
 #[test]
 fn known_addresses_go_where_the_record_says() {
     let world = recorded();
-    assert_eq!(world.from_a(&frame4(B, A)), Fate::Port(world.b));
-    assert_eq!(world.from_a(&frame4(C, A)), Fate::Peer(world.there));
-    assert_eq!(world.from_a(&frame4(D, A)), Fate::Peer(world.far));
-    assert_eq!(world.from_there(&frame4(A, C)), Fate::Port(world.a));
-    assert_eq!(world.from_a(&frame6(C, A, ip6(A))), Fate::Peer(world.there));
+    assert_eq!(world.sent_by_a(&frame4(B, A)), Fate::Port(world.b));
+    assert_eq!(world.sent_by_a(&frame4(C, A)), Fate::Peer(world.there));
+    assert_eq!(world.sent_by_a(&frame4(D, A)), Fate::Peer(world.far));
+    assert_eq!(world.sent_by_there(&frame4(A, C)), Fate::Port(world.a));
+    assert_eq!(world.sent_by_a(&frame6(C, A, ip6(A))), Fate::Peer(world.there));
 }
 
 #[test]
 fn a_super_frame_is_decided_like_any_frame() {
     let world = recorded();
     let packet = specimen::ipv4(ip4(A), ip4(C), protocol::TCP, &vec![0; 60_000]);
-    assert_eq!(world.from_a(&specimen::ethernet(C, A, &[], 0x0800, &packet)), Fate::Peer(world.there));
+    assert_eq!(world.sent_by_a(&specimen::ethernet(C, A, &[], 0x0800, &packet)), Fate::Peer(world.there));
     let packet = specimen::ipv4(ip4(A), ip4(B), protocol::TCP, &vec![0; 60_000]);
-    assert_eq!(world.from_a(&specimen::ethernet(B, A, &[], 0x0800, &packet)), Fate::Port(world.b));
+    assert_eq!(world.sent_by_a(&specimen::ethernet(B, A, &[], 0x0800, &packet)), Fate::Port(world.b));
 }
 
 #[test]
 fn broadcast_and_multicast_go_to_each_member_host_and_port_once_and_never_back() {
     let world = recorded();
     let everywhere_else = Fate::Many { ports: vec![world.b], peers: world.peers() };
-    assert_eq!(world.from_a(&frame4(MacAddr::BROADCAST, A)), everywhere_else);
-    assert_eq!(world.from_a(&frame4(MacAddr([1, 0, 0x5e, 0, 0, 0xfb]), A)), everywhere_else);
+    assert_eq!(world.sent_by_a(&frame4(MacAddr::BROADCAST, A)), everywhere_else);
+    assert_eq!(world.sent_by_a(&frame4(MacAddr([1, 0, 0x5e, 0, 0, 0xfb]), A)), everywhere_else);
 }
 
 #[test]
 fn split_horizon_a_frame_from_a_link_never_goes_to_a_link() {
     let world = recorded();
     let local = Fate::Many { ports: vec![world.a, world.b], peers: vec![] };
-    assert_eq!(world.from_there(&frame4(MacAddr::BROADCAST, C)), local);
+    assert_eq!(world.sent_by_there(&frame4(MacAddr::BROADCAST, C)), local);
     world.refuses_from_there(&frame4(D, C), DropReason::SplitHorizon);
 }
 
@@ -262,7 +267,7 @@ fn cut_frames_are_refused_wherever_they_are_cut() {
     let world = recorded();
     for frame in [frame4(B, A), frame6(B, A, ip6(A)), arp_question(A, ip4(C)), solicitation(A, ip6(C))] {
         for length in 0..frame.len() {
-            assert!(matches!(world.from_a(&frame[..length]), Fate::Drop(_)), "{length} of {frame:02x?}");
+            assert!(matches!(world.sent_by_a(&frame[..length]), Fate::Drop(_)), "{length} of {frame:02x?}");
         }
     }
 }
@@ -291,7 +296,7 @@ fn networks_never_mix() {
         Decision::Peer(DMZ, peer) => assert_eq!(peer, other),
         decision => panic!("{decision:?}"),
     }
-    assert_eq!(world.from_a(&frame4(C, A)), Fate::Peer(world.there));
+    assert_eq!(world.sent_by_a(&frame4(C, A)), Fate::Peer(world.there));
     let reasons = [
         (other, LAN, DropReason::PeerNotMember),
         (world.there, DMZ, DropReason::PeerNotMember),
@@ -311,8 +316,8 @@ fn a_removed_network_takes_its_ports_with_it() {
     assert_eq!(world.switch.remove_network(LAN), vec![]);
     assert!(world.worker.refresh());
     assert!(!world.worker.refresh());
-    assert_eq!(world.from_a(&frame4(B, A)), Fate::Drop(DropReason::PortGone));
-    assert_eq!(world.from_there(&frame4(B, C)), Fate::Drop(DropReason::NetworkUnknown));
+    assert_eq!(world.sent_by_a(&frame4(B, A)), Fate::Drop(DropReason::PortGone));
+    assert_eq!(world.sent_by_there(&frame4(B, C)), Fate::Drop(DropReason::NetworkUnknown));
     assert!(!world.switch.detach(world.a));
 }
 
@@ -320,7 +325,7 @@ fn a_removed_network_takes_its_ports_with_it() {
 fn a_replaced_network_keeps_its_ports_and_what_was_learned() {
     let mut world = open();
     let machines = vec![binding(A, world.switch.host), binding(B, world.switch.host)];
-    world.from_there(&packet4(A, STRANGER, ip4(STRANGER)));
+    world.sent_by_there(&packet4(A, STRANGER, ip4(STRANGER)));
     let hosts = world.peers().iter().map(|peer| world.switch.host_of(*peer).unwrap()).collect();
     world
         .switch
@@ -328,14 +333,14 @@ fn a_replaced_network_keeps_its_ports_and_what_was_learned() {
         .unwrap();
     world.worker.refresh();
     assert_eq!(world.worker.mtu(LAN), Some(9000));
-    assert_eq!(world.from_a(&frame4(B, A)), Fate::Port(world.b));
-    assert_eq!(world.from_a(&frame4(STRANGER, A)), Fate::Peer(world.there));
+    assert_eq!(world.sent_by_a(&frame4(B, A)), Fate::Port(world.b));
+    assert_eq!(world.sent_by_a(&frame4(STRANGER, A)), Fate::Peer(world.there));
 }
 
 #[test]
 fn a_host_that_left_is_no_longer_heard_nor_sent_to() {
     let mut world = open();
-    world.from_there(&packet4(A, STRANGER, ip4(STRANGER)));
+    world.sent_by_there(&packet4(A, STRANGER, ip4(STRANGER)));
     let far = world.switch.host_of(world.far).unwrap();
     let network =
         NetworkConfig { id: LAN, mtu: 1500, machines: vec![], hosts: vec![far], allow_unknown: true };
@@ -343,7 +348,7 @@ fn a_host_that_left_is_no_longer_heard_nor_sent_to() {
     world.worker.refresh();
     world.refuses_from_there(&packet4(A, STRANGER, ip4(STRANGER)), DropReason::PeerNotMember);
     let elsewhere = Fate::Many { ports: vec![world.b], peers: vec![world.far] };
-    assert_eq!(world.from_a(&frame4(STRANGER, A)), elsewhere);
+    assert_eq!(world.sent_by_a(&frame4(STRANGER, A)), elsewhere);
     assert!(world.worker.is_member(LAN, world.far) && !world.worker.is_member(LAN, world.there));
 }
 
@@ -353,25 +358,25 @@ fn a_host_that_left_is_no_longer_heard_nor_sent_to() {
 fn unknown_addresses_are_learned_where_the_network_allows() {
     let world = open();
     let everywhere = Fate::Many { ports: vec![world.b], peers: world.peers() };
-    assert_eq!(world.from_a(&frame4(STRANGER, A)), everywhere);
+    assert_eq!(world.sent_by_a(&frame4(STRANGER, A)), everywhere);
     let local = Fate::Many { ports: vec![world.a, world.b], peers: vec![] };
-    assert_eq!(world.from_there(&packet4(MacAddr::BROADCAST, STRANGER, ip4(STRANGER))), local);
-    assert_eq!(world.from_a(&frame4(STRANGER, A)), Fate::Peer(world.there));
+    assert_eq!(world.sent_by_there(&packet4(MacAddr::BROADCAST, STRANGER, ip4(STRANGER))), local);
+    assert_eq!(world.sent_by_a(&frame4(STRANGER, A)), Fate::Peer(world.there));
     world.refuses_from_there(&frame4(STRANGER, C), DropReason::SplitHorizon);
     assert_eq!(world.switch.counts().count(Happened::Learned), 1);
     // Nested guests behind a port, too.
     let guest = MacAddr([2, 0, 0, 0, 8, 8]);
-    world.from_a(&packet4(B, guest, ip4(guest)));
-    assert_eq!(world.from_there(&frame4(guest, C)), Fate::Port(world.a));
+    world.sent_by_a(&packet4(B, guest, ip4(guest)));
+    assert_eq!(world.sent_by_there(&frame4(guest, C)), Fate::Port(world.a));
 }
 
 #[test]
 fn a_learned_address_is_forgotten_when_it_has_aged() {
     let mut world = open();
-    world.from_there(&packet4(A, STRANGER, ip4(STRANGER)));
-    assert_eq!(world.from_a(&frame4(STRANGER, A)), Fate::Peer(world.there));
+    world.sent_by_there(&packet4(A, STRANGER, ip4(STRANGER)));
+    assert_eq!(world.sent_by_a(&frame4(STRANGER, A)), Fate::Peer(world.there));
     world.now += crate::table::AGE;
-    assert!(matches!(world.from_a(&frame4(STRANGER, A)), Fate::Many { .. }));
+    assert!(matches!(world.sent_by_a(&frame4(STRANGER, A)), Fate::Many { .. }));
 }
 
 #[test]
@@ -382,7 +387,7 @@ fn known_addresses_are_never_learned_elsewhere() {
     world.refuses_from_there(&frame4(A, B), DropReason::MacSpoofed);
     world.refuses_from_a(&frame4(C, D), DropReason::MacSpoofed);
     world.refuses_from_a(&frame4(C, B), DropReason::MacSpoofed);
-    assert_eq!(world.from_a(&frame4(D, A)), Fate::Peer(world.far));
+    assert_eq!(world.sent_by_a(&frame4(D, A)), Fate::Peer(world.far));
 }
 
 #[test]
@@ -412,22 +417,22 @@ fn a_strict_port_uses_only_its_own_ip_addresses() {
     world.refuses_from_a(&frame6(B, A, Ipv6Addr::new(0xfd99, 0, 0, 0, 0, 0, 0, 1)), DropReason::IpNotOwn);
     world.refuses_from_a(&frame6(B, A, ip6(C)), DropReason::IpSpoofed);
     world.refuses_from_a(&frame6(B, A, Ipv6Addr::UNSPECIFIED), DropReason::IpNotOwn);
-    assert_eq!(world.from_a(&frame6(B, A, ip6(A))), Fate::Port(world.b));
+    assert_eq!(world.sent_by_a(&frame6(B, A, ip6(A))), Fate::Port(world.b));
 }
 
 #[test]
 fn link_local_addresses_are_free_except_others_derived_ones() {
     let world = recorded();
-    assert_eq!(world.from_a(&frame6(B, A, A.link_local())), Fate::Port(world.b));
+    assert_eq!(world.sent_by_a(&frame6(B, A, A.link_local())), Fate::Port(world.b));
     let own_choice = "fe80::1234:5678:9abc:def0".parse().unwrap();
-    assert_eq!(world.from_a(&frame6(B, A, own_choice)), Fate::Port(world.b));
+    assert_eq!(world.sent_by_a(&frame6(B, A, own_choice)), Fate::Port(world.b));
     world.refuses_from_a(&frame6(B, A, C.link_local()), DropReason::IpSpoofed);
 }
 
 #[test]
 fn an_open_port_uses_any_ip_address_but_others() {
     let world = open();
-    assert_eq!(world.from_a(&packet4(B, A, Ipv4Addr::new(10, 9, 9, 9))), Fate::Port(world.b));
+    assert_eq!(world.sent_by_a(&packet4(B, A, Ipv4Addr::new(10, 9, 9, 9))), Fate::Port(world.b));
     world.refuses_from_a(&packet4(B, A, ip4(C)), DropReason::IpSpoofed);
     world.refuses_from_a(&frame6(B, A, ip6(C)), DropReason::IpSpoofed);
 }
@@ -442,7 +447,7 @@ fn a_machine_without_address_may_ask_for_one() {
         &specimen::udp(68, 67, &[1; 300]),
     );
     let frame = specimen::ethernet(MacAddr::BROADCAST, A, &[], 0x0800, &discover);
-    assert!(matches!(world.from_a(&frame), Fate::Many { .. }));
+    assert!(matches!(world.sent_by_a(&frame), Fate::Many { .. }));
     // A listener report without source address (RFC 3590).
     let options_and_report = [&[58, 0, 5, 2, 0, 0, 1, 0][..], &[143, 0, 0, 0, 0, 0, 0, 0]].concat();
     let report = specimen::ipv6(
@@ -453,7 +458,7 @@ fn a_machine_without_address_may_ask_for_one() {
         &options_and_report,
     );
     let frame = specimen::ethernet(MacAddr([0x33, 0x33, 0, 0, 0, 0x16]), A, &[], 0x86dd, &report);
-    assert!(matches!(world.from_a(&frame), Fate::Many { .. }));
+    assert!(matches!(world.sent_by_a(&frame), Fate::Many { .. }));
 }
 
 #[test]
@@ -469,7 +474,7 @@ fn no_machine_plays_dhcp_server() {
     let from_c = specimen::ipv4(ip4(C), ip4(B), protocol::UDP, &offer);
     world.refuses_from_there(&specimen::ethernet(B, C, &[], 0x0800, &from_c), DropReason::DhcpServer);
     let world = open();
-    assert_eq!(world.from_a(&v4), Fate::Port(world.b));
+    assert_eq!(world.sent_by_a(&v4), Fate::Port(world.b));
 }
 
 #[test]
@@ -481,7 +486,7 @@ fn no_machine_plays_router() {
         };
         recorded().refuses_from_a(&claim(A), DropReason::RouterClaim);
         recorded().refuses_from_there(&claim(C), DropReason::RouterClaim);
-        assert!(matches!(open().from_a(&claim(A)), Fate::Many { .. }));
+        assert!(matches!(open().sent_by_a(&claim(A)), Fate::Many { .. }));
     }
 }
 
@@ -583,14 +588,18 @@ fn storms_are_limited_per_port_and_per_peer() {
     };
     assert!(from_peer(world.there, C, 4_000) > 0);
     assert_eq!(from_peer(world.far, D, 2_000), 0, "another peer is not affected");
-    assert_eq!(world.from_a(&frame4(C, A)), Fate::Peer(world.there), "known destinations are not affected");
+    assert_eq!(
+        world.sent_by_a(&frame4(C, A)),
+        Fate::Peer(world.there),
+        "known destinations are not affected"
+    );
 }
 
 #[test]
 fn a_stream_to_a_silent_address_is_not_flooded_at_full_rate() {
     let world = open();
     let fates = |mac: MacAddr, n: usize| {
-        (0..n).filter(|_| matches!(world.from_a(&frame4(mac, A)), Fate::Many { .. })).count()
+        (0..n).filter(|_| matches!(world.sent_by_a(&frame4(mac, A)), Fate::Many { .. })).count()
     };
     assert!(fates(STRANGER, 10_000) < 1_000);
     assert_eq!(fates(MacAddr([2, 0, 0, 0, 7, 7]), 1), 1, "a new address is asked for at once");
@@ -603,7 +612,7 @@ fn arp_for_known_addresses_is_answered_here() {
     let world = recorded();
     for (target, mac) in [(ip4(C), C), (ip4(B), B), (ip4(D), D)] {
         let answer = specimen::arp(A, Operation::Reply, (mac, target), (A, ip4(A)));
-        assert_eq!(world.from_a(&arp_question(A, target)), Fate::Answer(answer));
+        assert_eq!(world.sent_by_a(&arp_question(A, target)), Fate::Answer(answer));
     }
     assert_eq!(world.switch.counts().count(Happened::ArpAnswered), 3);
 }
@@ -613,7 +622,7 @@ fn a_unicast_arp_question_is_answered_here_too() {
     let world = recorded();
     let question = specimen::arp(C, Operation::Request, (A, ip4(A)), (NOBODY, ip4(C)));
     let answer = specimen::arp(A, Operation::Reply, (C, ip4(C)), (A, ip4(A)));
-    assert_eq!(world.from_a(&question), Fate::Answer(answer));
+    assert_eq!(world.sent_by_a(&question), Fate::Answer(answer));
 }
 
 #[test]
@@ -621,7 +630,7 @@ fn arp_for_addresses_nobody_can_have_goes_nowhere() {
     recorded().refuses_from_a(&arp_question(A, Ipv4Addr::new(10, 7, 0, 99)), DropReason::TargetUnknown);
     let world = open();
     let everywhere = Fate::Many { ports: vec![world.b], peers: world.peers() };
-    assert_eq!(world.from_a(&arp_question(A, Ipv4Addr::new(10, 7, 0, 99))), everywhere);
+    assert_eq!(world.sent_by_a(&arp_question(A, Ipv4Addr::new(10, 7, 0, 99))), everywhere);
 }
 
 #[test]
@@ -633,7 +642,7 @@ fn an_arp_probe_for_ones_own_address_is_not_answered() {
         world.refuses_from_a(&probe(ip4(A)), DropReason::Absorbed);
         // Another's address: the owner's answer tells the prober to refrain (RFC 5227 section 2.1.1).
         let answer = specimen::arp(A, Operation::Reply, (C, ip4(C)), (A, Ipv4Addr::UNSPECIFIED));
-        assert_eq!(world.from_a(&probe(ip4(C))), Fate::Answer(answer));
+        assert_eq!(world.sent_by_a(&probe(ip4(C))), Fate::Answer(answer));
     }
 }
 
@@ -661,14 +670,14 @@ fn announcements_of_unrecorded_addresses_go_to_all() {
     let world = open();
     let address = Ipv4Addr::new(10, 9, 9, 9);
     let gratuitous = specimen::arp(MacAddr::BROADCAST, Operation::Request, (A, address), (NOBODY, address));
-    assert!(matches!(world.from_a(&gratuitous), Fate::Many { .. }));
+    assert!(matches!(world.sent_by_a(&gratuitous), Fate::Many { .. }));
 }
 
 #[test]
 fn neighbour_solicitations_for_known_addresses_are_answered_here() {
     let world = recorded();
     for (target, mac) in [(ip6(C), C), (ip6(B), B), (D.link_local(), D)] {
-        let Fate::Answer(answer) = world.from_a(&solicitation(A, target)) else { panic!("no answer") };
+        let Fate::Answer(answer) = world.sent_by_a(&solicitation(A, target)) else { panic!("no answer") };
         let mut expected =
             specimen::neighbour((A, ip6(A)), (mac, target), nd::NEIGHBOUR_ADVERTISEMENT, target, Some(mac));
         // Solicited and override, which change the checksum.
@@ -704,7 +713,7 @@ fn duplicate_detection_is_not_answered_for_ones_own_address() {
         );
         expected[14 + 40 + 4] = 0x20;
         specimen::sum_ipv6(ip6(C), all_nodes, protocol::ICMPV6, &mut expected[14 + 40..]);
-        assert_eq!(world.from_a(&detect(ip6(C))), Fate::Answer(expected));
+        assert_eq!(world.sent_by_a(&detect(ip6(C))), Fate::Answer(expected));
     }
 }
 
@@ -719,7 +728,7 @@ fn duplicate_detection_for_a_link_local_address_of_ones_own_choice_reaches_all()
         target,
         None,
     );
-    assert!(matches!(world.from_a(&detect), Fate::Many { .. }));
+    assert!(matches!(world.sent_by_a(&detect), Fate::Many { .. }));
     let unknown = Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 0x99);
     world.refuses_from_a(&solicitation(A, unknown), DropReason::TargetUnknown);
 }
@@ -745,7 +754,7 @@ fn tags_are_carried_and_addresses_looked_up_behind_them() {
     let packet = specimen::ipv4(ip4(A), ip4(C), protocol::UDP, &specimen::udp(1, 2, b""));
     for tags in [&[5][..], &[7, 5]] {
         let frame = specimen::ethernet(C, A, tags, 0x0800, &packet);
-        assert_eq!(world.from_a(&frame), Fate::Peer(world.there));
+        assert_eq!(world.sent_by_a(&frame), Fate::Peer(world.there));
     }
 }
 
@@ -754,7 +763,10 @@ fn a_vlan_of_a_machines_own_has_its_own_addresses_but_nobody_elses() {
     let world = recorded();
     let own = Ipv4Addr::new(192, 168, 5, 1);
     let packet = |source| specimen::ipv4(source, ip4(C), protocol::UDP, &specimen::udp(1, 2, b""));
-    assert_eq!(world.from_a(&specimen::ethernet(C, A, &[5], 0x0800, &packet(own))), Fate::Peer(world.there));
+    assert_eq!(
+        world.sent_by_a(&specimen::ethernet(C, A, &[5], 0x0800, &packet(own))),
+        Fate::Peer(world.there)
+    );
     world.refuses_from_a(&specimen::ethernet(C, A, &[0], 0x0800, &packet(own)), DropReason::IpNotOwn);
     world.refuses_from_a(&specimen::ethernet(C, A, &[5], 0x0800, &packet(ip4(B))), DropReason::IpSpoofed);
     // Questions in it are asked of the others, not of the record.
@@ -766,7 +778,7 @@ fn a_vlan_of_a_machines_own_has_its_own_addresses_but_nobody_elses() {
         target_ip: Ipv4Addr::new(192, 168, 5, 2),
     };
     let frame = specimen::ethernet(MacAddr::BROADCAST, A, &[5], 0x0806, &question.encode());
-    assert!(matches!(world.from_a(&frame), Fate::Many { .. }));
+    assert!(matches!(world.sent_by_a(&frame), Fate::Many { .. }));
 }
 
 #[test]
@@ -774,7 +786,7 @@ fn a_priority_tagged_question_is_answered_with_the_same_tag() {
     let world = recorded();
     let mut question = arp_question(A, ip4(C));
     question.splice(12..12, [0x81, 0x00, 0xa0, 0x00]);
-    let Fate::Answer(answer) = world.from_a(&question) else { panic!("no answer") };
+    let Fate::Answer(answer) = world.sent_by_a(&question) else { panic!("no answer") };
     assert_eq!(answer[12..16], [0x81, 0x00, 0xa0, 0x00]);
     let header = Ethernet::parse(&answer).unwrap();
     assert_eq!(Arp::parse(header.payload(&answer)).unwrap().sender_mac, C);
@@ -808,7 +820,7 @@ fn contradictory_networks_are_refused_and_change_nothing() {
         set(vec![MachineBinding { ipv4: vec![ip4(A); 65], ..binding(A, host) }]),
         Err(SetNetworkError::TooManyAddresses(A))
     );
-    assert_eq!(world.from_a(&frame4(C, A)), Fate::Peer(world.there));
+    assert_eq!(world.sent_by_a(&frame4(C, A)), Fate::Peer(world.there));
 }
 
 #[test]
@@ -837,7 +849,7 @@ fn a_port_id_is_never_given_twice() {
 #[test]
 fn what_a_worker_counted_outlives_it() {
     let world = recorded();
-    world.from_a(&frame4(C, A));
+    world.sent_by_a(&frame4(C, A));
     let World { switch, worker, .. } = world;
     drop(worker);
     assert_eq!(switch.counts().count(Happened::ToPeer), 1);

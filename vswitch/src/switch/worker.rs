@@ -142,6 +142,9 @@ impl Worker {
         let network = self.view.network(network).ok_or(DropReason::NetworkUnknown)?;
         let rates = network.member(peer).ok_or(DropReason::PeerNotMember)?;
         let inspected = Inspected::of(frame)?;
+        if inspected.is_neighbour() {
+            self.counters.happened(Happened::NeighbourFromPeer);
+        }
         let header = &inspected.ethernet;
         check_stations(header)?;
         match network.known_place(header.source) {

@@ -1,0 +1,72 @@
+//! Offloads: what a TAP with `IFF_VNET_HDR` leaves to whoever holds its descriptor, done for frames that cross a link.
+//!
+//! # The way of a frame
+//! ```text
+//!   TAP ─read─▶ header + super-frame ─prepare─▶ Single ────────────────────────┐
+//!                                          └──▶ Segments, written one by one ──┤ sealed, sent with UDP GSO
+//!                                                                              ▼
+//!   TAP ◀─write once─ header + super-frame ◀─ Joiner ◀─ frames in receive order, opened
+//! ```
+//! - [`vnet`] reads and writes the virtio-net header; everything in it comes from a guest and is checked against the frame.
+//! - [`layout`] finds the headers of TCP and UDP over IPv4 and IPv6 behind tags and extensions.
+//! - [`split`] cuts super-frames as the kernel's GSO does; [`join`] puts frames together as the kernel's GRO does.
+//! - A transport checksum that the sending kernel left to be completed need not be computed for a frame that crosses a link: the seal
+//!   protects it. Such a frame is *partial*: the link carries that as a flag, and the receiving kernel gets the header that says
+//!   so. A checksum that is there is checked before its frame is joined into a super-frame, so that no damage is covered up.
+//!
+//! It refuses to know links, ports and sockets. Nothing here allocates after construction.
+//!
+//! Sources: virtio 1.2 section 5.1.6; Linux `Documentation/networking/segmentation-offloads.rst`, `net/ipv4/tcp_offload.c`,
+//! `udp_offload.c`, `net/core/gro.c`; RFC 9293; RFC 3168 section 6.1 (ECN).
+
+pub mod join;
+pub mod layout;
+pub mod split;
+pub mod vnet;
+
+use crate::tally::{Tally, named};
+
+pub use join::{Capabilities, Joiner, Received};
+pub use split::{Checksum, Prepared, Segments, prepare};
+pub use vnet::{Gso, HEADER_BYTES, VnetHeader};
+
+named! {
+    /// Why a header, or a frame that a header speaks of, is refused.
+    #[derive(thiserror::Error)]
+    #[error("{}", self.name())]
+    #[non_exhaustive]
+    pub enum Refusal {
+        /// Shorter than the virtio header.
+        HeaderTruncated = "header_truncated",
+        /// A segmentation type that was not offered, or is none.
+        GsoUnknown = "gso_unknown",
+        /// A segment size of zero, or so small that the frame would fall into more than [`split::SEGMENTS_MAX`] pieces.
+        GsoSize = "gso_size",
+        /// The segmentation type does not match what the frame carries.
+        GsoMismatch = "gso_mismatch",
+        /// The frame's own lengths contradict its size.
+        LengthMismatch = "length_mismatch",
+        /// The place of the checksum is outside the frame.
+        ChecksumOutside = "checksum_outside",
+        /// A segmented frame whose checksum is not where its transport has it.
+        ChecksumMismatch = "checksum_mismatch",
+        /// A peer says the transport checksum is to be completed, but there is none.
+        PartialUnknown = "partial_unknown",
+    }
+}
+
+/// How often each [`Refusal`] happened; one writer.
+#[derive(Debug, Default)]
+pub struct Refusals(Tally<{ Refusal::ALL.len() }>);
+
+impl Refusals {
+    /// Counts one.
+    pub fn count(&self, refusal: Refusal) {
+        self.0.bump(refusal as usize);
+    }
+
+    /// Each with its count.
+    pub fn counts(&self) -> impl Iterator<Item = (Refusal, u64)> + '_ {
+        Refusal::ALL.iter().copied().zip(self.0.values())
+    }
+}

@@ -6,7 +6,7 @@ use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::time::{Duration, Instant};
 
-use consort_lab::capture::{Capture, CaptureOptions};
+use consort_lab::capture::{Capture, CaptureOptions, inject};
 use consort_lab::host::{Host, command_pid};
 use consort_lab::middlebox::Impairment;
 use consort_lab::wide::{Cable, HOST_LINK, Place, Wide};
@@ -142,6 +142,28 @@ fn hosts_reach_each_other_over_both_ip_versions_and_the_capture_sees_it() {
                 && captured.counters.frames >= captured.received_by_links
         );
         assert!(std::fs::metadata(pcap).unwrap().len() > captured.counters.bytes);
+    });
+}
+
+#[test]
+fn heard_frames_can_be_sent_again() {
+    harness::inside(PROGRAM, "heard_frames_can_be_sent_again", || {
+        let (_wide, hosts) = two_hosts(Cable { real_wire: true, ..Cable::default() });
+        let options = CaptureOptions {
+            links: vec![hosts[0].1.router_link.clone()],
+            keep_recent: true,
+            ..CaptureOptions::default()
+        };
+        let capture = Capture::start(options).unwrap();
+        let (sender, receiver) = datagram_pair(&hosts);
+        sender.send(b"once only").unwrap();
+        let mut buffer = [0; 100];
+        assert_eq!(receiver.recv(&mut buffer).unwrap(), 9);
+        until("the capture", || capture.counters().udp == 1);
+        let heard: Vec<_> =
+            capture.recent().into_iter().filter(|frame| frame.ends_with(b"once only")).collect();
+        inject(hosts[0].0.netns(), HOST_LINK, &heard).unwrap();
+        assert_eq!(receiver.recv(&mut buffer).unwrap(), 9);
     });
 }
 

@@ -21,8 +21,8 @@ use std::time::SystemTime;
 
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
-use crate::Netlink;
 use crate::packet_socket::PacketSocket;
+use crate::{Netlink, Netns};
 
 /// How soon the thread sees that it shall end.
 const POLL_MILLISECONDS: u16 = 50;
@@ -123,6 +123,14 @@ impl Capture {
         drop(seen);
         Ok(Captured { counters, marked, received_by_links })
     }
+}
+
+/// Sends frames over a link of `namespace` as they are: what a hostile neighbour does with frames it has heard.
+pub fn inject(namespace: &Netns, link: &str, frames: &[Vec<u8>]) -> io::Result<()> {
+    namespace.enter(|| {
+        let socket = PacketSocket::open(link)?;
+        frames.iter().try_for_each(|frame| socket.send(frame))
+    })?
 }
 
 impl Drop for Capture {

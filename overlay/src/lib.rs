@@ -1,1 +1,83 @@
-//! Placeholder map; see the crate's rooms.
+//! The overlay: who belongs, who is where, and how members talk. libp2p lives here and nowhere else.
+//!
+//! A host becomes a member by a [`Ticket`] and stays one by a [`Chain`] of certificates that anyone can check; there is no server and no head.
+//! A connection reaches the swarm only after both sides proved membership. Members describe themselves by signed, ageing [`HostRecord`]s, of which
+//! each holds a bounded sample; they ask each other by [`Overlay::call`] with hard limits of size and rate, and move bulk by [`Overlay::open_stream`].
+//!
+//! ```text
+//!  node ──▶ handle ──commands──▶ driver ◀──▶ swarm (behaviour: kad, gossip, identify, ping, rpc, streams, limits)
+//!   ▲                              │ │             │
+//!   └───────── event ◀─────────────┘ │            gate ── the door in the transport: membership before anything else
+//!                                    ▼             │
+//!            peers  view  limit  (pure)       membership  ticket  record  protocol  (pure)
+//! ```
+//!
+//! | room | owns |
+//! |---|---|
+//! | [`identity`] | keys, names, signing |
+//! | [`membership`] | certificates, chains, revocations |
+//! | [`ticket`] | the invitation in one string |
+//! | [`record`] | a host's signed description |
+//! | [`view`] | the sample of records and its exchange |
+//! | [`peers`] | the table of peers: states, failures, the dial schedule |
+//! | [`limit`] | rates |
+//! | [`protocol`] | bytes and limits of each protocol |
+//! | [`gate`] | who passes the door, and the handshake |
+//! | [`behaviour`] | composition of libp2p's behaviours |
+//! | [`driver`] | the loop, and all I/O |
+//! | [`handle`], [`event`], [`config`], [`state`], [`counters`] | what node sees |
+//!
+//! Messages of node travel as bytes with a protocol's name; this crate does not know what they mean.
+
+mod behaviour;
+mod bytes;
+mod clock;
+mod config;
+mod counters;
+mod driver;
+mod event;
+mod gate;
+mod handle;
+mod identity;
+mod limit;
+mod membership;
+mod peers;
+mod protocol;
+mod record;
+mod state;
+mod ticket;
+mod view;
+
+pub use bytes::{ADDRESSES_MAX, Malformed};
+pub use clock::{CLOCK_SKEW_MAX, Clock, SystemClock, UnixSeconds};
+pub use config::{Limits, OverlayConfig, Transports};
+pub use counters::Counters;
+pub use driver::{StartError, start};
+pub use event::{Event, EventReceiver, Reply};
+pub use gate::TICKETS_MAX;
+pub use handle::{
+    CallError, InviteError, InviteOptions, JoinError, Member, OpenError, Overlay, OverlayStatus,
+    PublishError, RevokeError, Stopped, Stream,
+};
+pub use identity::{HostId, Key, Keypair, OverlayId, OverlayKey, ParseKeyError};
+pub use limit::Rate;
+pub use membership::{
+    Certificate, Chain, ChainRefusal, DEPTH_MAX, LinkSecret, Membership, REVOCATIONS_MAX, Revocation,
+    RevocationRefusal, Revocations, Standing, Taken, TooDeep,
+};
+pub use peers::{
+    Direction, Failure, FailureReason, NEIGHBOURS_MAX, NEIGHBOURS_WANTED, PEERS_MAX, PeerState, PeerStatus,
+    Transport,
+    refused::{REFUSED_MAX, RefusedHost},
+};
+pub use protocol::{
+    member::Refusal,
+    rpc::{BODY_BYTES_MAX, NAME_BYTES_MAX, RpcProtocol, RpcRefusal},
+};
+pub use record::{
+    HostRecord, LIFETIME_MAX, PAYLOAD_BYTES_MAX, RECORD_BYTES_MAX, RECORD_LIFETIME, RECORD_REFRESH,
+    RecordRefusal, Unverified,
+};
+pub use state::{KNOWN_PEERS_MAX, KnownPeer, OverlayState};
+pub use ticket::{TICKET_CHARS_MAX, Ticket, TicketError};
+pub use view::VIEW_MAX;

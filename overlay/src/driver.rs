@@ -1,0 +1,389 @@
+//! The swarm's loop and all that it feeds. The one place with sockets, timers and randomness.
+//!
+//! [`Driver::run`] takes whichever comes first: the swarm, a command of node, an answer node owes a peer, a stream, the tick; hands it to the room it
+//! belongs to; then lets node take what waits. The rooms are [`Peers`], [`View`], the [door](crate::gate::Door), [`Limiter`] and [`Outbox`]; the files
+//! below this one translate between them and libp2p:
+//!
+//! | file | what |
+//! |---|---|
+//! | [`transport`] | QUIC and TCP with the door in them; listening; addresses to and from libp2p's form |
+//! | [`connections`] | connections that come, go and fail; dialling; entering an overlay |
+//! | [`requests`] | requests in both directions, limits, answers; streams |
+//! | [`directory`] | records, exchanges, searches by Kademlia |
+//! | [`standing`] | invitations, members, revocations, the state to write down |
+
+mod connections;
+mod directory;
+mod requests;
+mod standing;
+mod transport;
+
+use crate::{
+    behaviour::Behaviour,
+    clock::{Clock, since_start},
+    config::OverlayConfig,
+    counters::Counters,
+    event::{Event, EventReceiver, Outbox},
+    gate::{Door, SharedDoor, TICKETS_MAX},
+    handle::{Answer, Command, JoinError, Overlay, OverlayStatus},
+    identity::{HostId, Key, OverlayKey},
+    limit::Limiter,
+    membership::Membership,
+    peers::{FailureReason, PeerState, PeerStatus, Peers, refused::RefusedHosts},
+    protocol::rpc::{Protocols, RpcProtocol, RpcResponse},
+    ticket::TicketError,
+    view::{View, exchange::Pace},
+};
+use libp2p::{
+    Swarm,
+    futures::{
+        StreamExt,
+        future::BoxFuture,
+        stream::{FuturesUnordered, SelectAll},
+    },
+    kad,
+    request_response::{OutboundRequestId, ResponseChannel},
+    swarm::ConnectionId,
+};
+use rand_chacha::ChaCha8Rng;
+use rand_core::{Rng, SeedableRng};
+use std::{
+    collections::{BTreeMap, HashMap},
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
+use tokio::sync::{mpsc, watch};
+
+/// Upkeep: expiry, dials that are due, exchanges that are due. A second is finer than anything that waits for it.
+const TICK: Duration = Duration::from_secs(1);
+/// Commands of node that wait. Node's callers wait beyond.
+const COMMANDS_MAX: usize = 64;
+/// Events that node takes at once; the outbox holds the rest.
+const EVENTS_MAX: usize = 16;
+/// Buckets of rates: some protocols for each of some hundred peers.
+const BUCKETS_MAX: usize = 4096;
+/// Calls of node under way at once.
+const CALLS_MAX: usize = 1024;
+/// Callers that wait for one peer's connection at once, all peers together.
+const WAITING_MAX: usize = 1024;
+/// State is written down at most so often, unless it is the membership that changed.
+const STATE_PAUSE: Duration = Duration::from_secs(30);
+/// How long a stop waits for peers to be told.
+const STOP_MAX: Duration = Duration::from_secs(1);
+
+/// Why an overlay's member could not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The state was made by a host with another key.
+    #[error(
+        "the overlay's state belongs to another host key: the identity and the state of a node go together"
+    )]
+    ForeignState,
+    /// The state or a ticket leads to another overlay than the configuration allows.
+    #[error("this host would be in overlay {found}, but the configuration pins {pinned}")]
+    OtherThanPinned {
+        /// Where it leads.
+        found: OverlayKey,
+        /// What is allowed.
+        pinned: OverlayKey,
+    },
+    /// A key is pinned, and there is neither a state nor a ticket.
+    #[error(
+        "overlay {0} is pinned, but there is no ticket to join it with: give one in `bootstrap` or by `--join`"
+    )]
+    PinnedWithoutTicket(OverlayKey),
+    /// A ticket is no good.
+    #[error(transparent)]
+    Ticket(#[from] TicketError),
+    /// More tickets than are tried.
+    #[error("at most {TICKETS_MAX} tickets are tried")]
+    TooManyTickets,
+    /// An address cannot be listened on.
+    #[error("cannot listen on {address} ({transport}): {reason}")]
+    Listen {
+        /// Which.
+        address: SocketAddr,
+        /// With what.
+        transport: &'static str,
+        /// What the system said.
+        reason: String,
+    },
+    /// The transports could not be set up.
+    #[error("cannot set up the transports: {0}")]
+    Transport(String),
+}
+
+/// Somebody who waits for a peer's connection, and what he wants of it.
+enum Waiting {
+    Connect(Answer<Result<(), FailureReason>>),
+    Call { protocol: RpcProtocol, body: Vec<u8>, answer: Answer<Result<Vec<u8>, crate::handle::CallError>> },
+    Stream(&'static str, Answer<Result<crate::handle::Stream, crate::handle::OpenError>>),
+}
+
+/// A request under way.
+enum Call {
+    Node(Answer<Result<Vec<u8>, crate::handle::CallError>>),
+    Exchange,
+    Revocations,
+}
+
+/// An answer node owes: ready when node gave it.
+type Owed = BoxFuture<'static, (RpcProtocol, ResponseChannel<RpcResponse>, RpcResponse)>;
+/// Streams of one protocol as they come in.
+type Incoming = libp2p::futures::stream::BoxStream<'static, (&'static str, HostId, libp2p::Stream)>;
+
+/// Starts this host's membership: binds the addresses, founds an overlay if it has none and no ticket, and runs until shut down.
+pub async fn start(config: OverlayConfig) -> Result<(Overlay, EventReceiver), StartError> {
+    config.check_protocols();
+    let mut rng = ChaCha8Rng::from_seed(transport::entropy());
+    let door = Door::new(
+        config.keypair.clone(),
+        rng.next_u64(),
+        Arc::clone(&config.clock),
+        usize::try_from(config.limits.connections_max).expect("usize has 32 bits at least"),
+    );
+    let origin = standing::origin(&config, &mut rng)?;
+    let mut protocols: BTreeMap<&'static str, RpcProtocol> =
+        config.protocols.iter().map(|protocol| (protocol.name, *protocol)).collect();
+    protocols.extend(requests::OWN_PROTOCOLS.iter().map(|protocol| (protocol.name, *protocol)));
+    let protocols: Protocols = Arc::new(protocols);
+
+    let local = door.local();
+    let overlay = origin.membership.as_ref().map(|membership| membership.overlay);
+    let door = SharedDoor::new(door);
+    let behaviour =
+        Behaviour::new(&config.keypair, &config.limits, overlay.map(|key| key.id()), Arc::clone(&protocols));
+    let mut swarm = transport::swarm(&config, door.clone(), behaviour)?;
+    let listen = transport::listen(&mut swarm, &config.listen, config.transports).await?;
+    // Whoever came while the addresses were being bound was refused: only from here on there is somebody to tell.
+    let founded = origin.founded;
+    origin.open(&mut door.lock());
+
+    let (commands, orders) = mpsc::channel(COMMANDS_MAX);
+    let (events_in, events) = mpsc::channel(EVENTS_MAX);
+    let (membership_in, membership) = watch::channel(door.lock().membership.clone());
+    let now = since_start();
+    let mut driver = Driver {
+        swarm,
+        door,
+        clock: Arc::clone(&config.clock),
+        rng,
+        overlay,
+        listen: Arc::from(listen),
+        protocols,
+        peers: Peers::default(),
+        refused: RefusedHosts::default(),
+        view: View::default(),
+        pace: Pace::new(now),
+        spread_at: Duration::ZERO,
+        spread_due: false,
+        record: None,
+        record_sequence: config.state.sequence,
+        payload: Vec::new(),
+        buckets: Limiter::new(BUCKETS_MAX),
+        counters: Counters::default(),
+        outbox: Outbox::new(config.limits.requests_open_max),
+        membership: membership_in,
+        calls: HashMap::new(),
+        waiting: HashMap::new(),
+        searches: HashMap::new(),
+        joining: None,
+        entering: false,
+        inviter: None,
+        closing: HashMap::new(),
+        owed: FuturesUnordered::new(),
+        incoming: SelectAll::new(),
+        tasks: FuturesUnordered::new(),
+        state_saved_at: Duration::ZERO,
+        state_changed: founded,
+        known_saved: BTreeMap::new(),
+        config,
+    };
+    driver.begin();
+    let handle = Overlay::new(local, Arc::clone(&driver.listen), membership, commands);
+    tokio::spawn(driver.run(orders, events_in));
+    Ok((handle, EventReceiver::new(events)))
+}
+
+/// The loop's own data: the rooms, and what connects them with libp2p.
+struct Driver {
+    config: OverlayConfig,
+    swarm: Swarm<Behaviour>,
+    door: SharedDoor,
+    clock: Arc<dyn Clock>,
+    rng: ChaCha8Rng,
+    /// The overlay the behaviours are named after.
+    overlay: Option<OverlayKey>,
+    listen: Arc<[SocketAddr]>,
+    protocols: Protocols,
+    peers: Peers,
+    refused: RefusedHosts,
+    view: View,
+    pace: Pace,
+    /// When this host's record was last spread outside the pace, and whether it shall be again.
+    spread_at: Duration,
+    spread_due: bool,
+    /// This host's own record.
+    record: Option<Arc<crate::record::HostRecord>>,
+    record_sequence: u64,
+    payload: Vec<u8>,
+    buckets: Limiter<(HostId, &'static str)>,
+    counters: Counters,
+    outbox: Outbox,
+    membership: watch::Sender<Option<Membership>>,
+    calls: HashMap<OutboundRequestId, (HostId, Call)>,
+    waiting: HashMap<HostId, Vec<Waiting>>,
+    searches: HashMap<kad::QueryId, HostId>,
+    joining: Option<(HostId, Answer<Result<OverlayKey, JoinError>>)>,
+    /// The door has entered an overlay the behaviours are not named after yet: they follow when the last connection is gone.
+    entering: bool,
+    /// Who admitted this host just now.
+    inviter: Option<HostId>,
+    /// Connections this host is closing, with the reason people shall see.
+    closing: HashMap<ConnectionId, FailureReason>,
+    owed: FuturesUnordered<Owed>,
+    incoming: SelectAll<Incoming>,
+    tasks: FuturesUnordered<BoxFuture<'static, ()>>,
+    state_saved_at: Duration,
+    state_changed: bool,
+    /// Whom the state that was last written down knows.
+    known_saved: BTreeMap<HostId, Vec<SocketAddr>>,
+}
+
+impl Driver {
+    async fn run(mut self, mut orders: mpsc::Receiver<Command>, events: mpsc::Sender<Event>) {
+        let mut tick = tokio::time::interval(TICK);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tokio::select! {
+                event = self.swarm.select_next_some() => self.on_swarm_event(event),
+                command = orders.recv() => match command {
+                    Some(Command::Shutdown(answer)) => {
+                        self.close_all().await;
+                        // Whoever asked may be gone; the driver ends all the same.
+                        answer.send(()).ok();
+                        return;
+                    }
+                    Some(command) => self.on_command(command),
+                    None => return self.close_all().await,
+                },
+                Some((protocol, channel, answer)) = self.owed.next() => self.on_answered(protocol, channel, answer),
+                Some((protocol, host, stream)) = self.incoming.next() => self.on_stream(protocol, host, stream),
+                Some(()) = self.tasks.next() => {}
+                _ = tick.tick() => self.on_tick(),
+                Ok(permit) = events.reserve(), if !self.outbox.is_empty() => {
+                    if let Some(event) = self.outbox.pop() {
+                        permit.send(event);
+                    }
+                }
+            }
+        }
+    }
+
+    /// Takes up what is known from before, and the first work.
+    fn begin(&mut self) {
+        let known = std::mem::take(&mut self.config.state.known);
+        for peer in known.into_iter().take(crate::state::KNOWN_PEERS_MAX) {
+            self.peers.restore(peer.host, &peer.addresses, Some(peer.last_seen));
+        }
+        let own = *self.swarm.local_peer_id();
+        for ticket in &self.config.bootstrap {
+            if self.overlay.is_none_or(|overlay| overlay == ticket.overlay()) && ticket.inviter() != own {
+                self.peers.learn(ticket.inviter(), ticket.addresses());
+            }
+        }
+        self.accept_streams();
+        self.renew_record();
+        self.upkeep_connections();
+        self.upkeep_state();
+    }
+
+    fn now(&self) -> Duration {
+        since_start()
+    }
+
+    fn on_command(&mut self, command: Command) {
+        // An answer whose asker is gone is nobody's loss.
+        match command {
+            Command::Status(answer) => drop(answer.send(self.status())),
+            Command::Peers(answer) => drop(answer.send(self.all_peers())),
+            Command::Members(answer) => drop(answer.send(self.members())),
+            Command::Invite(options, answer) => drop(answer.send(self.invite(options))),
+            Command::Join(ticket, answer) => self.join(*ticket, answer),
+            Command::Revoke(key, answer) => {
+                let outcome = self.revoke(key);
+                drop(answer.send(outcome));
+            }
+            Command::Call { host, protocol, body, answer } => self.call(host, protocol, body, answer),
+            Command::Connect(host, answer) => self.when_connected(host, Waiting::Connect(answer)),
+            Command::OpenStream(host, protocol, answer) => self.open_stream(host, protocol, answer),
+            Command::Publish(payload, answer) => {
+                self.payload = payload;
+                self.renew_record();
+                self.spread_record();
+                answer.send(()).ok();
+            }
+            Command::Record(host, answer) => drop(answer.send(self.record_of(&host))),
+            Command::View(answer) => drop(answer.send(self.view.iter().cloned().collect())),
+            Command::State(answer) => drop(answer.send(self.state())),
+            Command::Shutdown(_) => unreachable!("the loop ends on it"),
+        }
+    }
+
+    fn on_tick(&mut self) {
+        self.upkeep_directory();
+        self.upkeep_connections();
+        self.upkeep_state();
+    }
+
+    /// Tells node; a request or stream for which there is no room comes back.
+    fn tell(&mut self, event: Event) -> Result<(), Box<Event>> {
+        self.outbox.push(event)
+    }
+
+    /// Tells node what is never refused.
+    fn announce(&mut self, event: Event) {
+        self.outbox.push(event).expect("only requests and streams are refused");
+    }
+
+    /// Those known, and strangers that were refused.
+    fn all_peers(&self) -> Vec<PeerStatus> {
+        let mut peers = self.peers.statuses(self.now());
+        peers.extend(
+            self.refused.list().into_iter().filter(|refused| !self.peers.is_known(&refused.host)).map(
+                |refused| PeerStatus {
+                    host: refused.host,
+                    state: PeerState::Refused,
+                    addresses: refused.address.into_iter().collect(),
+                    last_seen: None,
+                    failure: Some(refused.failure),
+                },
+            ),
+        );
+        peers
+    }
+
+    fn status(&self) -> OverlayStatus {
+        let door = self.door.lock();
+        let local = door.local();
+        let own = Key::of(door.pair());
+        OverlayStatus {
+            host: local,
+            overlay: door.overlay(),
+            revoked: door
+                .membership
+                .as_ref()
+                .is_some_and(|membership| membership.chain.revoked_by(&door.revocations).is_some())
+                || door.revocations.covers(own),
+            listen: self.listen.to_vec(),
+            addresses: self.own_addresses(),
+            connected: self.peers.connected(),
+            view: self.view.len(),
+            revoked_keys: door.revocations.len(),
+            refused: self.refused.list(),
+            counters: self.counters.clone(),
+        }
+    }
+}

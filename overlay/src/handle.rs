@@ -1,0 +1,443 @@
+//! What node holds: a handle that asks the driver, and the errors of each question.
+//!
+//! Every method sends one command and waits for its answer; none blocks a thread. When the driver is gone, each says so by [`Stopped`].
+
+use crate::{
+    bytes::ADDRESSES_MAX,
+    clock::UnixSeconds,
+    counters::Counters,
+    identity::{HostId, Key, OverlayKey},
+    membership::{Membership, TooDeep},
+    peers::{FailureReason, PeerStatus, refused::RefusedHost},
+    protocol::rpc::RpcRefusal,
+    record::{HostRecord, PAYLOAD_BYTES_MAX},
+    state::OverlayState,
+    ticket::{Ticket, TicketError},
+};
+use serde::Serialize;
+use std::{
+    fmt,
+    net::SocketAddr,
+    pin::Pin,
+    sync::Arc,
+    task::{Context, Poll},
+    time::Duration,
+};
+use tokio::{
+    io::{AsyncRead, AsyncWrite, ReadBuf},
+    sync::{mpsc, oneshot, watch},
+};
+use tokio_util::compat::{Compat, FuturesAsyncReadCompatExt};
+
+/// The overlay is not running any more.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("the overlay was shut down")]
+pub struct Stopped;
+
+/// How an invitation shall be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct InviteOptions {
+    /// How long it is good.
+    pub valid_for: Duration,
+    /// Addresses to write into it instead of those this host knows of itself.
+    pub addresses: Vec<SocketAddr>,
+}
+
+impl Default for InviteOptions {
+    /// A day, with this host's own addresses.
+    fn default() -> Self {
+        Self { valid_for: Duration::from_secs(24 * 60 * 60), addresses: Vec::new() }
+    }
+}
+
+/// Why no ticket was made.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum InviteError {
+    /// This host belongs nowhere yet.
+    #[error("this host has not joined an overlay yet")]
+    NotAMember,
+    /// Its chain cannot be extended.
+    #[error(transparent)]
+    TooDeep(#[from] TooDeep),
+    /// More addresses than a ticket holds.
+    #[error("a ticket holds at most {ADDRESSES_MAX} addresses")]
+    TooManyAddresses,
+    /// Shut down.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+/// Why a ticket did not lead in.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum JoinError {
+    /// The ticket itself is no good.
+    #[error(transparent)]
+    Ticket(#[from] TicketError),
+    /// This host belongs to another overlay in which there are others.
+    #[error("this host is a member of overlay {0} already: use a state directory of its own for another one")]
+    MemberOfOther(OverlayKey),
+    /// The configuration allows only another overlay.
+    #[error("the ticket leads to overlay {found}, but the configuration pins {pinned}")]
+    OtherThanPinned {
+        /// Where the ticket leads.
+        found: OverlayKey,
+        /// What is allowed.
+        pinned: OverlayKey,
+    },
+    /// Another ticket is being tried.
+    #[error("another ticket is being tried")]
+    Busy,
+    /// The inviter was not reached or refused.
+    #[error("the inviter {inviter} did not let this host in: {reason}")]
+    Failed {
+        /// Whom the ticket names.
+        inviter: HostId,
+        /// Why.
+        reason: FailureReason,
+    },
+    /// Shut down.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+/// Why a key was not put out.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum RevokeError {
+    /// This host belongs nowhere yet.
+    #[error("this host has not joined an overlay yet")]
+    NotAMember,
+    /// No chain of that key is at hand.
+    #[error("nothing is known of key {0}: ask a host that is connected to it, or the one that admitted it")]
+    Unknown(Key),
+    /// This host vouched neither for it nor for anyone above it.
+    #[error("this host may not revoke {target}: only who vouched for it may, directly or further up ({})", ancestors.iter().map(ToString::to_string).collect::<Vec<_>>().join(", "))]
+    NotAbove {
+        /// Whom it was about.
+        target: Key,
+        /// Who may.
+        ancestors: Vec<HostId>,
+    },
+    /// The set is full of revocations nearer to the founder.
+    #[error("too many keys are revoked already")]
+    Full,
+    /// Shut down.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+/// Why a request brought no answer.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum CallError {
+    /// No connection.
+    #[error("no connection to {host}: {reason}")]
+    Unreachable {
+        /// To whom.
+        host: HostId,
+        /// Why.
+        reason: FailureReason,
+    },
+    /// It answered that it will not.
+    #[error("{host} refused: {refusal}")]
+    Refused {
+        /// Who.
+        host: HostId,
+        /// Why.
+        refusal: RpcRefusal,
+    },
+    /// No answer in time; it may have acted on the request.
+    #[error("{0} did not answer in time")]
+    Timeout(HostId),
+    /// The connection broke; it may have acted on the request.
+    #[error("the connection to {0} broke before its answer came")]
+    Lost(HostId),
+    /// More calls are under way than are allowed.
+    #[error("too many calls are under way")]
+    Busy,
+    /// The protocol was not configured at the start.
+    #[error("this node has no protocol \"{0}\"")]
+    NotConfigured(&'static str),
+    /// The request is larger than the protocol allows; it was not sent.
+    #[error("the request has {bytes} bytes; the protocol allows {bytes_max}")]
+    TooLarge {
+        /// Its size.
+        bytes: usize,
+        /// The limit.
+        bytes_max: usize,
+    },
+    /// Shut down.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+/// Why no stream was opened.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenError {
+    /// No connection.
+    #[error("no connection to {host}: {reason}")]
+    Unreachable {
+        /// To whom.
+        host: HostId,
+        /// Why.
+        reason: FailureReason,
+    },
+    /// It does not take such streams.
+    #[error("{0} does not take streams of this protocol")]
+    UnknownProtocol(HostId),
+    /// The protocol was not configured at the start.
+    #[error("this node has no stream protocol \"{0}\"")]
+    NotConfigured(&'static str),
+    /// More streams are being opened than are allowed.
+    #[error("too many streams are being opened")]
+    Busy,
+    /// The connection broke.
+    #[error("the connection to {0} broke before the stream stood")]
+    Lost(HostId),
+    /// Shut down.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+/// Why a record was not published.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PublishError {
+    /// Too large.
+    #[error("the description has {0} bytes; a record holds {PAYLOAD_BYTES_MAX}")]
+    TooLarge(usize),
+    /// Shut down.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+/// A member, as far as this host knows.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct Member {
+    /// The host.
+    pub host: HostId,
+    /// Who vouched for it; `None`: the overlay's founding key.
+    pub admitted_by: Option<HostId>,
+    /// The invitation it came by; `None`: it is the founder.
+    pub invitation: Option<Key>,
+    /// Since when.
+    pub since: UnixSeconds,
+    /// When the newest record this host has of it was signed.
+    pub last_record: Option<UnixSeconds>,
+    /// Whether it is connected to this host.
+    pub connected: bool,
+    /// Whether it is this host.
+    pub local: bool,
+}
+
+/// The state of this host in the overlay.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize)]
+pub struct OverlayStatus {
+    /// This host.
+    pub host: HostId,
+    /// The overlay; `None`: on the way in.
+    pub overlay: Option<OverlayKey>,
+    /// Whether this host itself was put out.
+    pub revoked: bool,
+    /// Where it listens.
+    pub listen: Vec<SocketAddr>,
+    /// Where it tells others to find it.
+    pub addresses: Vec<SocketAddr>,
+    /// Peers connected.
+    pub connected: usize,
+    /// Records held.
+    pub view: usize,
+    /// Keys put out.
+    pub revoked_keys: usize,
+    /// Hosts refused at the door lately.
+    pub refused: Vec<RefusedHost>,
+    /// Counts by reason.
+    pub counters: Counters,
+}
+
+/// A bulk stream to or from a member: tokio's `AsyncRead` and `AsyncWrite`.
+pub struct Stream(Compat<libp2p::Stream>);
+
+impl Stream {
+    pub(crate) fn new(stream: libp2p::Stream) -> Self {
+        Self(stream.compat())
+    }
+}
+
+impl fmt::Debug for Stream {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("Stream(…)")
+    }
+}
+
+impl AsyncRead for Stream {
+    fn poll_read(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &mut ReadBuf<'_>,
+    ) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_read(cx, buf)
+    }
+}
+
+impl AsyncWrite for Stream {
+    fn poll_write(
+        mut self: Pin<&mut Self>,
+        cx: &mut Context<'_>,
+        buf: &[u8],
+    ) -> Poll<std::io::Result<usize>> {
+        Pin::new(&mut self.0).poll_write(cx, buf)
+    }
+
+    fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_flush(cx)
+    }
+
+    fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
+        Pin::new(&mut self.0).poll_shutdown(cx)
+    }
+}
+
+pub(crate) type Answer<T> = oneshot::Sender<T>;
+
+/// What the driver can be asked.
+#[derive(Debug)]
+pub(crate) enum Command {
+    Status(Answer<OverlayStatus>),
+    Peers(Answer<Vec<PeerStatus>>),
+    Members(Answer<Vec<Member>>),
+    Invite(InviteOptions, Answer<Result<Ticket, InviteError>>),
+    Join(Box<Ticket>, Answer<Result<OverlayKey, JoinError>>),
+    Revoke(Key, Answer<Result<(), RevokeError>>),
+    Call { host: HostId, protocol: &'static str, body: Vec<u8>, answer: Answer<Result<Vec<u8>, CallError>> },
+    Connect(HostId, Answer<Result<(), FailureReason>>),
+    OpenStream(HostId, &'static str, Answer<Result<Stream, OpenError>>),
+    Publish(Vec<u8>, Answer<()>),
+    Record(HostId, Answer<Option<Arc<HostRecord>>>),
+    View(Answer<Vec<Arc<HostRecord>>>),
+    State(Answer<OverlayState>),
+    Shutdown(Answer<()>),
+}
+
+/// Node's handle of the overlay. Clones share one driver, which ends by [`Overlay::shutdown`] or with the last clone.
+#[derive(Debug, Clone)]
+pub struct Overlay {
+    local: HostId,
+    listen: Arc<[SocketAddr]>,
+    membership: watch::Receiver<Option<Membership>>,
+    commands: mpsc::Sender<Command>,
+}
+
+impl Overlay {
+    pub(crate) fn new(
+        local: HostId,
+        listen: Arc<[SocketAddr]>,
+        membership: watch::Receiver<Option<Membership>>,
+        commands: mpsc::Sender<Command>,
+    ) -> Self {
+        Self { local, listen, membership, commands }
+    }
+
+    async fn ask<T>(&self, command: impl FnOnce(Answer<T>) -> Command) -> Result<T, Stopped> {
+        let (answer, answered) = oneshot::channel();
+        self.commands.send(command(answer)).await.map_err(|_| Stopped)?;
+        answered.await.map_err(|_| Stopped)
+    }
+
+    /// This host's name.
+    pub fn local_id(&self) -> HostId {
+        self.local
+    }
+
+    /// The addresses that were bound, with the ports that were taken.
+    pub fn listen_addrs(&self) -> &[SocketAddr] {
+        &self.listen
+    }
+
+    /// The membership, once there is one; changes are told by [`Event::Joined`](crate::Event::Joined).
+    pub fn membership(&self) -> Option<Membership> {
+        self.membership.borrow().clone()
+    }
+
+    /// The state of this host in the overlay.
+    pub async fn status(&self) -> Result<OverlayStatus, Stopped> {
+        self.ask(Command::Status).await
+    }
+
+    /// Every peer this host knows of, connected or why not.
+    pub async fn peers(&self) -> Result<Vec<PeerStatus>, Stopped> {
+        self.ask(Command::Peers).await
+    }
+
+    /// The members this host knows of, itself included: nobody knows all.
+    pub async fn members(&self) -> Result<Vec<Member>, Stopped> {
+        self.ask(Command::Members).await
+    }
+
+    /// Makes a ticket.
+    pub async fn invite(&self, options: InviteOptions) -> Result<Ticket, InviteError> {
+        self.ask(|answer| Command::Invite(options, answer)).await?
+    }
+
+    /// Joins by a ticket; answers when this host is a member, or could not become one.
+    pub async fn join(&self, ticket: Ticket) -> Result<OverlayKey, JoinError> {
+        self.ask(|answer| Command::Join(Box::new(ticket), answer)).await?
+    }
+
+    /// Puts a host or an invitation out, and all whom it vouched for.
+    pub async fn revoke(&self, key: Key) -> Result<(), RevokeError> {
+        self.ask(|answer| Command::Revoke(key, answer)).await?
+    }
+
+    /// Asks `host` by one of the configured protocols; connects first if need be. A host may call itself.
+    pub async fn call(
+        &self,
+        host: HostId,
+        protocol: &'static str,
+        body: Vec<u8>,
+    ) -> Result<Vec<u8>, CallError> {
+        self.ask(|answer| Command::Call { host, protocol, body, answer }).await?
+    }
+
+    /// Connects to `host` if it is not connected.
+    pub async fn connect(&self, host: HostId) -> Result<Result<(), FailureReason>, Stopped> {
+        self.ask(|answer| Command::Connect(host, answer)).await
+    }
+
+    /// Opens a bulk stream to `host`; connects first if need be.
+    pub async fn open_stream(&self, host: HostId, protocol: &'static str) -> Result<Stream, OpenError> {
+        self.ask(|answer| Command::OpenStream(host, protocol, answer)).await?
+    }
+
+    /// Describes this host to all others from now on: signed, numbered, renewed until the next description.
+    pub async fn publish_record(&self, payload: Vec<u8>) -> Result<(), PublishError> {
+        if payload.len() > PAYLOAD_BYTES_MAX {
+            return Err(PublishError::TooLarge(payload.len()));
+        }
+        Ok(self.ask(|answer| Command::Publish(payload, answer)).await?)
+    }
+
+    /// What is known of `host`; its own record for this host.
+    pub async fn record(&self, host: HostId) -> Result<Option<Arc<HostRecord>>, Stopped> {
+        self.ask(|answer| Command::Record(host, answer)).await
+    }
+
+    /// The sample of other hosts' records this host holds.
+    pub async fn view(&self) -> Result<Vec<Arc<HostRecord>>, Stopped> {
+        self.ask(Command::View).await
+    }
+
+    /// What to write down; also comes by [`Event::StateChanged`](crate::Event::StateChanged).
+    pub async fn state(&self) -> Result<OverlayState, Stopped> {
+        self.ask(Command::State).await
+    }
+
+    /// Closes all connections and ends the driver.
+    pub async fn shutdown(self) {
+        // Stopped already is what was asked for.
+        self.ask(Command::Shutdown).await.ok();
+    }
+}

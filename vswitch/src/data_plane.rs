@@ -1,0 +1,438 @@
+//! The handle on the data plane: what node does with it, and what it shows.
+
+use std::{
+    collections::HashMap,
+    io,
+    net::SocketAddr,
+    os::fd::OwnedFd,
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering::Release},
+    thread::JoinHandle,
+    time::Duration,
+};
+
+use zeroize::Zeroizing;
+
+use crate::{
+    HostId,
+    driver::{
+        clock,
+        counters::{WorkerCounters, WorkerCounts},
+        events::{self, EventReceiver},
+        inbox::Inbox,
+        keeper::{Keeper, KeeperShared},
+        poll::Waker,
+        published::Published,
+        tap::{QUEUES_MAX, TapError, TapQueue},
+        udp::Socket,
+        worker::{Port, Ports, Worker, WorkersShared},
+    },
+    entropy::Entropy,
+    link::{
+        ChannelRequest, DATAGRAM_PROBED_MAX, LinkSnapshot, Links, LinksConfig, LinksFull, RefusalCounters,
+        RefusalCounts, Routes,
+    },
+    session::{CALM_PER_SECOND, Costs, Identity, PublicKey, SessionLimits, SharedSecret, StaticSecret},
+    switch::{
+        AttachError as SwitchAttachError, NetworkConfig, NetworkId, PeersFull, PortConfig, PortId,
+        SetNetworkError, Switch, SwitchSnapshot,
+    },
+    wire::control::{GRANT_BYTES_MAX, GrantRefusal},
+};
+
+/// Workers of one data plane; they are numbered in a byte, the last number is the keeper's.
+pub const WORKERS_MAX: usize = 64;
+
+/// What a data plane is started with.
+#[derive(Debug)]
+pub struct DataPlaneConfig {
+    /// This host.
+    pub host: HostId,
+    /// Its static key, whose public half the host's record names.
+    pub static_secret: StaticSecret,
+    /// The overlay's link secret.
+    pub psk: SharedSecret,
+    /// Where datagrams come in. Port 0: any.
+    pub listen: SocketAddr,
+    /// Threads that move frames; 0: one for each core.
+    pub workers: usize,
+    /// Entropy drawn for this start. It is mixed with the system's own, so that a repeated seed does not repeat a key.
+    pub seed: [u8; 32],
+    /// How long a session's keys serve.
+    pub limits: SessionLimits,
+    /// The largest datagram (UDP payload) that is probed for or sent; above what the interface takes it does no harm.
+    pub datagram_bytes_max: u16,
+}
+
+impl DataPlaneConfig {
+    /// The usual settings.
+    pub fn new(
+        host: HostId,
+        static_secret: StaticSecret,
+        psk: SharedSecret,
+        listen: SocketAddr,
+        seed: [u8; 32],
+    ) -> Self {
+        Self {
+            host,
+            static_secret,
+            psk,
+            listen,
+            workers: 0,
+            seed,
+            limits: SessionLimits::default(),
+            datagram_bytes_max: DATAGRAM_PROBED_MAX,
+        }
+    }
+}
+
+/// A host that has a link.
+#[derive(Debug, Clone)]
+pub struct PeerConfig {
+    /// Who.
+    pub host: HostId,
+    /// Its static public key, proved by its signed record.
+    pub static_key: [u8; 32],
+    /// Where it may be reached; the best first.
+    pub addresses: Vec<SocketAddr>,
+}
+
+/// Why a data plane does not start.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum StartError {
+    /// The UDP port.
+    #[error("cannot listen on UDP {listen}: {source}")]
+    Listen {
+        /// Where.
+        listen: SocketAddr,
+        /// Why.
+        source: io::Error,
+    },
+    /// The number of workers.
+    #[error("at most {WORKERS_MAX} workers, not {0}")]
+    Workers(usize),
+    /// A descriptor or thread the data plane needs for itself.
+    #[error("cannot {what}: {source}")]
+    Resource {
+        /// What was attempted.
+        what: &'static str,
+        /// Why.
+        source: io::Error,
+    },
+}
+
+/// Why a machine is not attached.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum AttachError {
+    /// The switch does not take it.
+    #[error(transparent)]
+    Switch(#[from] SwitchAttachError),
+    /// The TAP cannot be used.
+    #[error(transparent)]
+    Tap(#[from] TapError),
+    /// The TAP was opened without virtio headers.
+    #[error("TAP {0:?} must be opened with IFF_VNET_HDR")]
+    NoVnetHeader(String),
+    /// The number of descriptors.
+    #[error("a port has 1 to {QUEUES_MAX} TAP queues, not {0}")]
+    Queues(usize),
+}
+
+/// Why a peer or grant is not taken.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PeerError {
+    /// The switch names no more hosts.
+    #[error(transparent)]
+    PeersFull(#[from] PeersFull),
+    /// There are as many links as a host may have.
+    #[error(transparent)]
+    LinksFull(#[from] LinksFull),
+    /// The grant is empty, or longer than a channel message takes, or the link has as many networks as it may.
+    #[error("a grant has 1 to {GRANT_BYTES_MAX} bytes, and a link carries a bounded number of networks")]
+    Grant,
+}
+
+/// Everything worth showing.
+#[derive(Debug, Clone, serde::Serialize)]
+pub struct Snapshot {
+    /// Where datagrams come in.
+    pub listen: SocketAddr,
+    /// Whether the kernel segments what is sent, and joins what is received.
+    pub udp_offloads: (bool, bool),
+    /// Threads that move frames.
+    pub workers: usize,
+    /// Nanoseconds per kilobyte of AES-256-GCM, AES-128-GCM, ChaCha20-Poly1305, as measured at start.
+    pub cipher_costs: [u16; 3],
+    /// Networks, ports, and why frames went nowhere.
+    pub switch: SwitchSnapshot,
+    /// Links, by peer.
+    pub links: Vec<LinkSnapshot>,
+    /// Datagrams that did nothing but move one of these.
+    pub refused: RefusalCounts,
+    /// What else workers counted.
+    pub worker_counts: WorkerCounts,
+    /// Events node had no room for.
+    pub events_lost: u64,
+}
+
+/// A running data plane. Clones are handles on the same one; no method waits for the network.
+#[derive(Debug, Clone)]
+pub struct DataPlane {
+    inner: Arc<Inner>,
+}
+
+#[derive(Debug)]
+struct Inner {
+    switch: Arc<Switch>,
+    keeper: Arc<KeeperShared>,
+    ports: Arc<Published<Ports>>,
+    wakers: Vec<Arc<Waker>>,
+    counters: Vec<Arc<WorkerCounters>>,
+    refusals: Arc<RefusalCounters>,
+    sockets: Vec<Arc<Socket>>,
+    costs: Costs,
+    public: PublicKey,
+    threads: Mutex<Vec<JoinHandle<()>>>,
+}
+
+impl DataPlane {
+    /// Binds the UDP port and starts the threads. The receiver gives what node must judge or know.
+    pub fn start(config: DataPlaneConfig) -> Result<(Self, EventReceiver), StartError> {
+        let resource = |what| move |source| StartError::Resource { what, source };
+        let workers = match config.workers {
+            0 => std::thread::available_parallelism().map_or(1, usize::from).min(WORKERS_MAX),
+            workers if workers <= WORKERS_MAX => workers,
+            workers => return Err(StartError::Workers(workers)),
+        };
+        let sockets = Socket::bind(config.listen, workers)
+            .map_err(|source| StartError::Listen { listen: config.listen, source })?;
+        let sockets: Vec<_> = sockets.into_iter().map(Arc::new).collect();
+        let mut entropy = mixed(config.seed).map_err(resource("draw entropy"))?;
+        let now = clock::now();
+        let costs = Costs::measure(clock::time);
+        let public = config.static_secret.public();
+        let identity =
+            Identity { secret: config.static_secret, shared: config.psk, instance: entropy.array(), costs };
+        let links_config = LinksConfig {
+            identity,
+            limits: config.limits,
+            datagram_limit: config.datagram_bytes_max,
+            calm_per_second: CALM_PER_SECOND,
+        };
+        let refusals = Arc::<RefusalCounters>::default();
+        let links = Links::new(links_config, entropy.fork(), Arc::clone(&refusals), now);
+        let switch = Switch::new(config.host, now, u64::from_le_bytes(entropy.array()));
+        let (sender, receiver) = events::channel();
+        let inbox = Inbox::new(Waker::new().map_err(resource("make an eventfd"))?);
+        let routes = Arc::new(Published::new(Routes::default()));
+        let keeper = Arc::new(KeeperShared::new(links, inbox, routes, sender));
+        let ports = Arc::new(Published::new(HashMap::new()));
+        let mut inner = Inner {
+            switch,
+            keeper,
+            ports,
+            wakers: Vec::new(),
+            counters: Vec::new(),
+            refusals,
+            sockets,
+            costs,
+            public,
+            threads: Mutex::default(),
+        };
+        let threads = inner.spawn().map_err(resource("start a worker"));
+        if threads.is_err() {
+            inner.stop();
+        }
+        threads?;
+        Ok((Self { inner: Arc::new(inner) }, receiver))
+    }
+
+    /// The address datagrams come in at.
+    pub fn local_addr(&self) -> SocketAddr {
+        self.inner.sockets[0].local_addr()
+    }
+
+    /// The public half of the static key, for the host's record.
+    pub fn static_public(&self) -> [u8; 32] {
+        self.inner.public.0
+    }
+
+    /// Creates or replaces a network; its ports, and what was learned, stay.
+    pub fn set_network(&self, network: NetworkConfig) -> Result<(), SetNetworkError> {
+        self.inner.switch.set_network(&network)
+    }
+
+    /// Removes a network: its ports are let go, its channels closed.
+    pub fn remove_network(&self, network: NetworkId) {
+        let ports = self.inner.switch.remove_network(network);
+        self.inner.forget_ports(&ports);
+        let now = clock::now();
+        self.inner.keeper.with_links(|links| links.remove_network(now, network));
+    }
+
+    /// Attaches a machine by its TAP's queues, which were opened with `IFF_TAP | IFF_NO_PI | IFF_VNET_HDR` (and `IFF_MULTI_QUEUE` if
+    /// there are several).
+    pub fn attach(
+        &self,
+        network: NetworkId,
+        port: PortConfig,
+        queues: Vec<OwnedFd>,
+    ) -> Result<PortId, AttachError> {
+        if !(1..=QUEUES_MAX).contains(&queues.len()) {
+            return Err(AttachError::Queues(queues.len()));
+        }
+        let queues = queues.into_iter().map(TapQueue::adopt).collect::<Result<Vec<_>, _>>()?;
+        if let Some(queue) = queues.iter().find(|queue| !queue.has_vnet_header()) {
+            return Err(AttachError::NoVnetHeader(queue.name().to_owned()));
+        }
+        let id = self.inner.switch.attach(network, port)?;
+        let port = Arc::new(Port { id, queues });
+        self.inner.change_ports(|ports| {
+            ports.insert(id, port);
+        });
+        Ok(id)
+    }
+
+    /// Detaches a machine; its TAP's descriptors are closed soon after.
+    pub fn detach(&self, port: PortId) {
+        self.inner.switch.detach(port);
+        self.inner.forget_ports(&[port]);
+    }
+
+    /// Names a peer, or gives it other addresses.
+    pub fn set_peer(&self, peer: PeerConfig) -> Result<(), PeerError> {
+        let index = self.inner.switch.peer(peer.host)?;
+        let now = clock::now();
+        let key = PublicKey(peer.static_key);
+        Ok(self
+            .inner
+            .keeper
+            .with_links(|links| links.set_peer(now, index, peer.host, key, peer.addresses))?)
+    }
+
+    /// Forgets a peer: its link ends at once.
+    pub fn remove_peer(&self, host: HostId) {
+        if let Ok(index) = self.inner.switch.peer(host) {
+            self.inner.keeper.with_links(|links| links.remove_peer(index));
+            self.inner.switch.forget_peer(host);
+        }
+    }
+
+    /// The grant to present to a peer for a network. The link to the peer is wanted from now on; a newer grant replaces an older.
+    pub fn offer_grant(&self, network: NetworkId, peer: HostId, grant: Vec<u8>) -> Result<(), PeerError> {
+        let index = self.inner.switch.peer(peer)?;
+        let now = clock::now();
+        let taken = self.inner.keeper.with_links(|links| links.offer_grant(now, network, index, grant));
+        if taken { Ok(()) } else { Err(PeerError::Grant) }
+    }
+
+    /// Answers an [`Event::ChannelRequested`](crate::Event::ChannelRequested): for how long the peer's grant holds, or why not.
+    pub fn answer_channel(&self, request: ChannelRequest, answer: Result<Duration, GrantRefusal>) {
+        let now = clock::now();
+        self.inner.keeper.with_links(|links| links.answer(now, &request, answer));
+    }
+
+    /// Everything worth showing.
+    pub fn snapshot(&self) -> Snapshot {
+        let inner = &*self.inner;
+        let now = clock::now();
+        let mut worker_counts = WorkerCounts::default();
+        inner.counters.iter().for_each(|counters| counters.add_to(&mut worker_counts));
+        Snapshot {
+            listen: self.local_addr(),
+            udp_offloads: inner.sockets[0].offloads(),
+            workers: inner.wakers.len(),
+            cipher_costs: inner.costs.0,
+            switch: inner.switch.snapshot(now),
+            links: inner.keeper.read_links(|links| links.snapshot(now)),
+            refused: inner.refusals.read(),
+            worker_counts,
+            events_lost: inner.keeper.events.lost(),
+        }
+    }
+
+    /// Says farewell to the peers and ends the threads; returns when they have ended.
+    pub fn shutdown(self) {
+        self.inner.stop();
+    }
+}
+
+impl Inner {
+    fn spawn(&mut self) -> io::Result<()> {
+        let workers = self.sockets.len();
+        let mut threads = Vec::with_capacity(workers + 1);
+        let keeper = Keeper::new(Arc::clone(&self.keeper), Arc::clone(&self.sockets[0]))?;
+        threads.push(std::thread::Builder::new().name("vswitch-keeper".into()).spawn(move || keeper.run())?);
+        for (number, socket) in (0_u8..).zip(&self.sockets) {
+            let counters = Arc::<WorkerCounters>::default();
+            let waker = Arc::new(Waker::new()?);
+            self.counters.push(Arc::clone(&counters));
+            self.wakers.push(Arc::clone(&waker));
+            let shared = WorkersShared {
+                keeper: Arc::clone(&self.keeper),
+                ports: Arc::clone(&self.ports),
+                refusals: Arc::clone(&self.refusals),
+                counters,
+            };
+            let worker = Worker::new(
+                Arc::new(shared),
+                number,
+                workers,
+                self.switch.worker(),
+                Arc::clone(socket),
+                waker,
+            )?;
+            let name = format!("vswitch-{number}");
+            threads.push(std::thread::Builder::new().name(name).spawn(move || worker.run())?);
+        }
+        *self.threads.lock().unwrap_or_else(PoisonError::into_inner) = threads;
+        Ok(())
+    }
+
+    fn change_ports(&self, change: impl FnOnce(&mut Ports)) {
+        self.ports.update(|ports| {
+            let mut ports = ports.clone();
+            change(&mut ports);
+            ports
+        });
+        self.wakers.iter().for_each(|waker| waker.wake());
+    }
+
+    fn forget_ports(&self, gone: &[PortId]) {
+        if !gone.is_empty() {
+            self.change_ports(|ports| gone.iter().for_each(|port| drop(ports.remove(port))));
+        }
+    }
+
+    fn stop(&self) {
+        self.keeper.stop.store(true, Release);
+        self.keeper.inbox.waker().wake();
+        self.wakers.iter().for_each(|waker| waker.wake());
+        let threads = std::mem::take(&mut *self.threads.lock().unwrap_or_else(PoisonError::into_inner));
+        for thread in threads {
+            if thread.join().is_err() {
+                tracing::error!("a thread of the data plane had panicked");
+            }
+        }
+    }
+}
+
+impl Drop for Inner {
+    fn drop(&mut self) {
+        self.stop();
+    }
+}
+
+/// The caller's seed and the system's entropy together.
+fn mixed(seed: [u8; 32]) -> io::Result<Entropy> {
+    let mut system = Zeroizing::new([0_u8; 32]);
+    let mut filled = 0;
+    while filled < system.len() {
+        filled += rustix::rand::getrandom(&mut system[filled..], rustix::rand::GetRandomFlags::empty())?;
+    }
+    let mut hasher = blake3::Hasher::new_derive_key("consort vswitch seed v1");
+    hasher.update(&seed).update(&*system);
+    Ok(Entropy::new(*hasher.finalize().as_bytes()))
+}

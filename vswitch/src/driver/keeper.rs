@@ -1,0 +1,176 @@
+//! The keeper's thread: takes what workers could not do, feeds the links' core, carries out what it asks for.
+
+use std::{
+    collections::VecDeque,
+    sync::{
+        Arc, Mutex, MutexGuard, PoisonError,
+        atomic::{AtomicBool, Ordering::Acquire},
+    },
+};
+
+use super::{
+    clock,
+    events::EventSender,
+    inbox::{Inbox, Input},
+    poll::Poll,
+    published::Published,
+    udp::Socket,
+};
+use crate::link::{Egress, Event, Links, NotSent, Output, Routes};
+
+/// The keeper's number among those that cut frames; workers count from 0.
+pub(crate) const KEEPER_NUMBER: u8 = u8::MAX;
+
+/// What the keeper shares with the data plane's handles and the workers.
+#[derive(Debug)]
+pub(crate) struct KeeperShared {
+    links: Mutex<Links>,
+    pub(crate) inbox: Inbox,
+    pub(crate) routes: Arc<Published<Routes>>,
+    pub(crate) events: EventSender,
+    pub(crate) stop: AtomicBool,
+}
+
+impl KeeperShared {
+    pub(crate) fn new(
+        links: Links,
+        inbox: Inbox,
+        routes: Arc<Published<Routes>>,
+        events: EventSender,
+    ) -> Self {
+        Self { links: Mutex::new(links), inbox, routes, events, stop: AtomicBool::new(false) }
+    }
+
+    /// Changes the links; the keeper carries out what follows.
+    pub(crate) fn with_links<T>(&self, change: impl FnOnce(&mut Links) -> T) -> T {
+        let mut links = self.links();
+        let result = change(&mut links);
+        self.publish(&mut links);
+        drop(links);
+        self.inbox.waker().wake();
+        result
+    }
+
+    /// Looks at the links.
+    pub(crate) fn read_links<T>(&self, look: impl FnOnce(&Links) -> T) -> T {
+        look(&self.links())
+    }
+
+    fn links(&self) -> MutexGuard<'_, Links> {
+        // A panic half-way through a change is a fault of ours; the links go on with what they have.
+        self.links.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn publish(&self, links: &mut Links) {
+        if let Some(routes) = links.take_routes() {
+            self.routes.publish(routes);
+        }
+    }
+}
+
+/// The thread's own state.
+#[derive(Debug)]
+pub(crate) struct Keeper {
+    shared: Arc<KeeperShared>,
+    socket: Arc<Socket>,
+    poll: Poll,
+    egress: Egress,
+    inputs: VecDeque<Input>,
+    outputs: Vec<Output>,
+}
+
+impl Keeper {
+    pub(crate) fn new(shared: Arc<KeeperShared>, socket: Arc<Socket>) -> std::io::Result<Self> {
+        let poll = Poll::new()?;
+        poll.add(shared.inbox.waker(), 0)?;
+        Ok(Self {
+            shared,
+            socket,
+            poll,
+            egress: Egress::new(KEEPER_NUMBER),
+            inputs: VecDeque::new(),
+            outputs: Vec::new(),
+        })
+    }
+
+    /// Runs until it is stopped; says farewell to the peers then.
+    pub(crate) fn run(mut self) {
+        while !self.shared.stop.load(Acquire) {
+            let now = clock::now();
+            let deadline = self.shared.read_links(Links::poll_timeout);
+            if let Err(error) = self.poll.wait(now, deadline, |_| ()) {
+                tracing::error!(%error, "waiting for work failed; the keeper of links ends");
+                break;
+            }
+            self.shared.inbox.waker().clear();
+            self.turn(|_| ());
+        }
+        self.turn(Links::leave);
+        self.shared.events.close();
+    }
+
+    fn turn(&mut self, last: impl FnOnce(&mut Links)) {
+        let shared = Arc::clone(&self.shared);
+        shared.inbox.take(&mut self.inputs);
+        let mut links = shared.links();
+        for input in self.inputs.drain(..) {
+            feed(&mut links, input);
+        }
+        links.handle_timeout(clock::both());
+        last(&mut links);
+        // Before anything is sent: its answer may come at once.
+        shared.publish(&mut links);
+        while let Some(output) = links.poll_output() {
+            match output {
+                Output::Tell(event) => {
+                    if let Err(Event::ChannelRequested { request, .. }) = shared.events.send(event) {
+                        links.forget_question(&request);
+                    }
+                }
+                output => self.outputs.push(output),
+            }
+        }
+        drop(links);
+        self.carry_out();
+    }
+
+    fn carry_out(&mut self) {
+        let routes = self.shared.routes.read();
+        let mut socket = &*self.socket;
+        for output in self.outputs.drain(..) {
+            match output {
+                Output::Send { to, datagram } => {
+                    // Lost or refused, it is sent again by whoever misses the answer.
+                    let _ = socket.send(to, &datagram);
+                }
+                Output::Release { peer, network, frames } => {
+                    let Some(route) = routes.peers.get(&peer) else { continue };
+                    let now = clock::now();
+                    for frame in frames {
+                        if self.egress.send(now, route, network, &frame, &mut socket) == Err(NotSent::Waiting)
+                        {
+                            self.shared.inbox.push(Input::Frame { peer, network, frame });
+                        }
+                    }
+                }
+                Output::Tell(_) => {}
+            }
+        }
+        self.egress.flush(&mut socket);
+        for (route, size) in self.egress.take_too_large() {
+            self.shared.inbox.push(Input::TooLarge { peer: route.peer, size });
+        }
+    }
+}
+
+fn feed(links: &mut Links, input: Input) {
+    let now = clock::both();
+    match input {
+        Input::Handshake { from, datagram } => links.handle_datagram(now, from, &datagram),
+        Input::Control { peer, body } => links.handle_control(now, peer, &body),
+        Input::Touched { peer, index, from, newest } => links.handle_touched(now, peer, index, from, newest),
+        Input::UnknownChannel { peer, channel } => links.handle_unknown_channel(now.at, peer, channel),
+        Input::TooLarge { peer, size } => links.handle_too_large(now.at, peer, size),
+        Input::Frame { peer, network, frame } => links.handle_frame(now.at, peer, network, frame),
+    }
+}

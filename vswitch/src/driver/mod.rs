@@ -1,0 +1,24 @@
+//! Where the data plane meets the kernel: UDP sockets, TAP queues, threads, the clock. The only room with `unsafe`.
+//!
+//! # Threads
+//! ```text
+//!   worker 0..n   one epoll each: its own UDP socket (SO_REUSEPORT: the kernel gives all of one peer's flow to one), its share of
+//!                 the TAP queues, a waker. Reads, asks the switch, seals or opens, sends or writes. Never waits for a lock.
+//!   keeper        handshakes, control messages, timers, held frames. One thread, so that public-key work and its floods do
+//!                 not stop frames.
+//! ```
+//! The order inside a flow: one TAP queue carries a flow (the kernel hashes), one worker reads it and sends it from its socket; one peer's
+//! socket pair is received by one worker, which writes in order.
+//!
+//! Drivers decide nothing: what a datagram or frame means is said by [`crate::link`] and [`crate::switch`].
+
+pub(crate) mod clock;
+pub(crate) mod counters;
+pub(crate) mod events;
+pub(crate) mod inbox;
+pub(crate) mod keeper;
+pub(crate) mod poll;
+pub(crate) mod published;
+pub mod tap;
+pub(crate) mod udp;
+pub(crate) mod worker;

@@ -1,0 +1,412 @@
+//! UDP sockets: segmentation on send (`UDP_SEGMENT`), joined receive (`UDP_GRO`), "don't fragment" always.
+//!
+//! - `IP_PMTUDISC_PROBE`: datagrams carry DF, and the kernel's own idea of the path, which forged ICMP can lower, is not asked; what
+//!   the path takes is found by [`crate::link`]'s probes. Only the local interface still refuses (EMSGSIZE).
+//! - A kernel or interface that cannot segment refuses the first such call (EIO, EINVAL for want of checksum offload); from then on
+//!   datagrams are sent one by one.
+//! - An IPv6 socket on `[::]` serves IPv4 too; addresses are shown in their own family.
+//!
+//! Sources: udp(7), ip(7), Linux `Documentation/networking/segmentation-offloads.rst`, `net/ipv4/udp.c`.
+
+use std::{
+    io,
+    mem::{MaybeUninit, size_of},
+    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket},
+    os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
+};
+
+use rustix::{
+    event::{PollFd, PollFlags, Timespec},
+    net::{AddressFamily, SocketFlags, SocketType, sockopt},
+};
+
+use crate::link::{Transmit, Transmitted};
+
+/// Bytes for the largest datagram or joined run of datagrams.
+pub(crate) const RECEIVE_BYTES: usize = 65_536;
+/// Asked of the kernel for each direction: 2 ms of 10 Gb/s; it may give less (net.core.rmem_max).
+const SOCKET_BYTES: usize = 4 << 20;
+/// How long a full send queue is waited for before a batch is dropped: a full queue drains at line speed.
+const SEND_WAIT_NANOS: i64 = 20_000_000;
+/// Room for one control message with an `int` or `u16`, aligned.
+const CONTROL_BYTES: usize = 64;
+
+/// One worker's socket.
+#[derive(Debug)]
+pub(crate) struct Socket {
+    fd: OwnedFd,
+    local: SocketAddr,
+    /// Whether the kernel segments for us.
+    segments: AtomicBool,
+    /// Whether it joins for us.
+    joins: bool,
+}
+
+/// What one receive call gave.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Received {
+    pub(crate) from: SocketAddr,
+    pub(crate) len: usize,
+    /// The length of each datagram but the last.
+    pub(crate) stride: usize,
+    /// The kernel cut it: it was longer than the buffer.
+    pub(crate) cut: bool,
+}
+
+impl Socket {
+    /// Binds `count` sockets to one address, between which the kernel divides flows.
+    pub(crate) fn bind(listen: SocketAddr, count: usize) -> io::Result<Vec<Self>> {
+        // A socket without SO_REUSEPORT finds out whether another program has the port: with it, two nodes of one user would
+        // share a port without noticing.
+        let listen = UdpSocket::bind(listen)?.local_addr()?;
+        (0..count).map(|_| Self::bind_one(listen, count > 1)).collect()
+    }
+
+    fn bind_one(listen: SocketAddr, shared: bool) -> io::Result<Self> {
+        let family = if listen.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
+        let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
+        let fd = rustix::net::socket_with(family, SocketType::DGRAM, flags, None)?;
+        if shared {
+            sockopt::set_socket_reuseport(&fd, true)?;
+        }
+        if listen.is_ipv6() {
+            sockopt::set_ipv6_v6only(&fd, !listen.ip().is_unspecified())?;
+            set_option(&fd, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_PROBE)?;
+        }
+        if listen.is_ipv4() || listen.ip().is_unspecified() {
+            set_option(&fd, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_PROBE)?;
+        }
+        // Beyond the system's limit only root may go; without that, the limit it is.
+        sockopt::set_socket_recv_buffer_size_force(&fd, SOCKET_BYTES)
+            .or_else(|_| sockopt::set_socket_recv_buffer_size(&fd, SOCKET_BYTES))?;
+        if set_option(&fd, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, SOCKET_BYTES as libc::c_int).is_err() {
+            sockopt::set_socket_send_buffer_size(&fd, SOCKET_BYTES)?;
+        }
+        let joins = set_option(&fd, libc::SOL_UDP, libc::UDP_GRO, 1).is_ok();
+        rustix::net::bind(&fd, &listen)?;
+        let socket = UdpSocket::from(fd);
+        let local = socket.local_addr()?;
+        Ok(Self { fd: socket.into(), local, segments: AtomicBool::new(true), joins })
+    }
+
+    /// The address it is bound to.
+    pub(crate) fn local_addr(&self) -> SocketAddr {
+        self.local
+    }
+
+    /// Whether the kernel segments and joins for us.
+    pub(crate) fn offloads(&self) -> (bool, bool) {
+        (self.segments.load(Relaxed), self.joins)
+    }
+
+    /// What waits in the socket, or none.
+    pub(crate) fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<Received>> {
+        let mut name = MaybeUninit::<libc::sockaddr_storage>::zeroed();
+        let mut control = Control([0; CONTROL_BYTES]);
+        let mut piece = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
+        let mut message = header(&mut piece);
+        message.msg_name = name.as_mut_ptr().cast();
+        message.msg_namelen = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+        message.msg_control = control.0.as_mut_ptr().cast();
+        message.msg_controllen = CONTROL_BYTES as _;
+        #[expect(unsafe_code, reason = "no safe wrapper receives control messages without allocating")]
+        // SAFETY: every pointer in `message` points to memory that outlives the call and has the length beside it; the kernel
+        // writes only there.
+        let len = unsafe { libc::recvmsg(self.fd.as_raw_fd(), &raw mut message, 0) };
+        let Ok(len) = usize::try_from(len) else {
+            return match io::Error::last_os_error() {
+                error if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
+                // An error that an earlier datagram met on its way (ICMP) is reported by the next call; it is none of ours.
+                error
+                    if matches!(
+                        error.raw_os_error(),
+                        Some(libc::ECONNREFUSED | libc::EHOSTUNREACH | libc::ENETUNREACH)
+                    ) =>
+                {
+                    Ok(None)
+                }
+                error => Err(error),
+            };
+        };
+        #[expect(unsafe_code, reason = "a zeroed sockaddr_storage is a value")]
+        // SAFETY: sockaddr_storage is plain data for which all zero bytes are valid, and the kernel only overwrites them.
+        let name = unsafe { name.assume_init() };
+        let Some(from) = address(&name) else { return Ok(None) };
+        let stride = stride(&message).filter(|stride| *stride > 0).unwrap_or(len);
+        Ok(Some(Received { from, len, stride, cut: message.msg_flags & libc::MSG_TRUNC != 0 }))
+    }
+
+    /// Sends one datagram, whatever comes of it.
+    pub(crate) fn send(&self, to: SocketAddr, datagram: &[u8]) -> Transmitted {
+        self.transmit_all(to, datagram, datagram.len().max(1))
+    }
+
+    fn transmit_all(&self, to: SocketAddr, bytes: &[u8], stride: usize) -> Transmitted {
+        if bytes.len() <= stride {
+            return outcome(self.send_message(to, bytes, None), false);
+        }
+        if self.segments.load(Relaxed) {
+            let result = self.send_message(to, bytes, u16::try_from(stride).ok());
+            match &result {
+                Err(error) if error.raw_os_error() == Some(libc::EIO) => self.segments.store(false, Relaxed),
+                _ => return outcome(result, true),
+            }
+        }
+        let mut last = Transmitted::Sent;
+        for datagram in bytes.chunks(stride) {
+            match outcome(self.send_message(to, datagram, None), false) {
+                Transmitted::Sent => {}
+                other => last = other,
+            }
+        }
+        last
+    }
+
+    fn send_message(&self, to: SocketAddr, bytes: &[u8], stride: Option<u16>) -> io::Result<()> {
+        let mut name = MaybeUninit::<libc::sockaddr_storage>::zeroed();
+        let name_len = self.write_address(to, &mut name)?;
+        let mut control = Control([0; CONTROL_BYTES]);
+        let mut piece = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
+        let mut message = header(&mut piece);
+        message.msg_name = name.as_mut_ptr().cast();
+        message.msg_namelen = name_len;
+        if let Some(stride) = stride {
+            message.msg_control = control.0.as_mut_ptr().cast();
+            write_segment(&mut message, stride);
+        }
+        loop {
+            #[expect(unsafe_code, reason = "no safe wrapper sends control messages without allocating")]
+            // SAFETY: every pointer in `message` points to memory that outlives the call and has the length beside it; the
+            // kernel only reads.
+            let sent = unsafe { libc::sendmsg(self.fd.as_raw_fd(), &raw const message, 0) };
+            if sent >= 0 {
+                return Ok(());
+            }
+            let error = io::Error::last_os_error();
+            match error.raw_os_error() {
+                Some(libc::EINTR) => {}
+                Some(libc::EAGAIN) => self.wait_writable()?,
+                // Left by an earlier datagram; this one was not tried.
+                Some(libc::ECONNREFUSED) => {}
+                _ => return Err(error),
+            }
+        }
+    }
+
+    fn wait_writable(&self) -> io::Result<()> {
+        let mut fds = [PollFd::new(&self.fd, PollFlags::OUT)];
+        let wait = Timespec { tv_sec: 0, tv_nsec: SEND_WAIT_NANOS };
+        match rustix::event::poll(&mut fds, Some(&wait)) {
+            Ok(0) => Err(io::ErrorKind::WouldBlock.into()),
+            Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
+            Err(error) => Err(error.into()),
+        }
+    }
+
+    fn write_address(
+        &self,
+        to: SocketAddr,
+        place: &mut MaybeUninit<libc::sockaddr_storage>,
+    ) -> io::Result<libc::socklen_t> {
+        let to = match (to, self.local) {
+            (SocketAddr::V4(to), SocketAddr::V6(_)) => {
+                SocketAddr::V6(SocketAddrV6::new(to.ip().to_ipv6_mapped(), to.port(), 0, 0))
+            }
+            (SocketAddr::V6(_), SocketAddr::V4(_)) => return Err(io::ErrorKind::AddrNotAvailable.into()),
+            (to, _) => to,
+        };
+        match to {
+            SocketAddr::V4(to) => {
+                let value = libc::sockaddr_in {
+                    sin_family: libc::AF_INET as libc::sa_family_t,
+                    sin_port: to.port().to_be(),
+                    sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(to.ip().octets()) },
+                    sin_zero: [0; 8],
+                };
+                #[expect(unsafe_code, reason = "writes one address type into the room for all")]
+                // SAFETY: sockaddr_storage is larger than every address type and as aligned.
+                unsafe {
+                    place.as_mut_ptr().cast::<libc::sockaddr_in>().write(value);
+                }
+                Ok(size_of::<libc::sockaddr_in>() as libc::socklen_t)
+            }
+            SocketAddr::V6(to) => {
+                let value = libc::sockaddr_in6 {
+                    sin6_family: libc::AF_INET6 as libc::sa_family_t,
+                    sin6_port: to.port().to_be(),
+                    sin6_flowinfo: to.flowinfo(),
+                    sin6_addr: libc::in6_addr { s6_addr: to.ip().octets() },
+                    sin6_scope_id: to.scope_id(),
+                };
+                #[expect(unsafe_code, reason = "writes one address type into the room for all")]
+                // SAFETY: sockaddr_storage is larger than every address type and as aligned.
+                unsafe {
+                    place.as_mut_ptr().cast::<libc::sockaddr_in6>().write(value);
+                }
+                Ok(size_of::<libc::sockaddr_in6>() as libc::socklen_t)
+            }
+        }
+    }
+}
+
+impl AsFd for Socket {
+    fn as_fd(&self) -> BorrowedFd<'_> {
+        self.fd.as_fd()
+    }
+}
+
+impl Transmit for &Socket {
+    fn transmit(&mut self, to: SocketAddr, bytes: &[u8], stride: usize) -> Transmitted {
+        self.transmit_all(to, bytes, stride)
+    }
+}
+
+/// Room for control messages, as aligned as their header.
+#[repr(C, align(8))]
+struct Control([u8; CONTROL_BYTES]);
+
+fn header(piece: &mut libc::iovec) -> libc::msghdr {
+    #[expect(unsafe_code, reason = "msghdr has private padding on some targets")]
+    // SAFETY: msghdr is plain data for which all zero bytes mean "nothing".
+    let mut message: libc::msghdr = unsafe { std::mem::zeroed() };
+    message.msg_iov = piece;
+    message.msg_iovlen = 1;
+    message
+}
+
+/// EINVAL for segments means that one is larger than the interface's MTU (`udp_send_skb`).
+fn outcome(result: io::Result<()>, segmented: bool) -> Transmitted {
+    match result {
+        Ok(()) => Transmitted::Sent,
+        Err(error) => match error.raw_os_error() {
+            Some(libc::EMSGSIZE) => Transmitted::TooLarge,
+            Some(libc::EINVAL) if segmented => Transmitted::TooLarge,
+            _ => Transmitted::Failed,
+        },
+    }
+}
+
+fn write_segment(message: &mut libc::msghdr, stride: u16) {
+    #[expect(unsafe_code, reason = "the C macros for control messages")]
+    // SAFETY: `msg_control` points to CONTROL_BYTES aligned bytes, more than one header and a u16 take; CMSG_FIRSTHDR then gives
+    // a valid header inside them, and CMSG_DATA the place behind it.
+    unsafe {
+        message.msg_controllen = libc::CMSG_SPACE(size_of::<u16>() as u32) as _;
+        let place = libc::CMSG_FIRSTHDR(message);
+        (*place).cmsg_level = libc::SOL_UDP;
+        (*place).cmsg_type = libc::UDP_SEGMENT;
+        (*place).cmsg_len = libc::CMSG_LEN(size_of::<u16>() as u32) as _;
+        libc::CMSG_DATA(place).cast::<u16>().write_unaligned(stride);
+    }
+}
+
+fn stride(message: &libc::msghdr) -> Option<usize> {
+    #[expect(unsafe_code, reason = "the C macros for control messages")]
+    // SAFETY: the kernel filled `msg_control` and set its length; CMSG_FIRSTHDR and CMSG_NXTHDR stay inside it, and the length of
+    // the data is checked before it is read.
+    unsafe {
+        let mut place = libc::CMSG_FIRSTHDR(message);
+        while !place.is_null() {
+            if (*place).cmsg_level == libc::SOL_UDP
+                && (*place).cmsg_type == libc::UDP_GRO
+                && (*place).cmsg_len as usize >= libc::CMSG_LEN(size_of::<libc::c_int>() as u32) as usize
+            {
+                let stride = libc::CMSG_DATA(place).cast::<libc::c_int>().read_unaligned();
+                return usize::try_from(stride).ok();
+            }
+            place = libc::CMSG_NXTHDR(message, place);
+        }
+    }
+    None
+}
+
+fn address(name: &libc::sockaddr_storage) -> Option<SocketAddr> {
+    match libc::c_int::from(name.ss_family) {
+        libc::AF_INET => {
+            #[expect(unsafe_code, reason = "reads the address type that the family names")]
+            // SAFETY: the family says that the kernel wrote a sockaddr_in; the storage is larger and as aligned.
+            let value = unsafe { &*(&raw const *name).cast::<libc::sockaddr_in>() };
+            let ip = Ipv4Addr::from(value.sin_addr.s_addr.to_ne_bytes());
+            Some(SocketAddrV4::new(ip, u16::from_be(value.sin_port)).into())
+        }
+        libc::AF_INET6 => {
+            #[expect(unsafe_code, reason = "reads the address type that the family names")]
+            // SAFETY: as above, for sockaddr_in6.
+            let value = unsafe { &*(&raw const *name).cast::<libc::sockaddr_in6>() };
+            let ip = Ipv6Addr::from(value.sin6_addr.s6_addr);
+            let port = u16::from_be(value.sin6_port);
+            Some(match IpAddr::V6(ip).to_canonical() {
+                IpAddr::V4(ip) => SocketAddrV4::new(ip, port).into(),
+                IpAddr::V6(ip) => SocketAddrV6::new(ip, port, 0, value.sin6_scope_id).into(),
+            })
+        }
+        _ => None,
+    }
+}
+
+fn set_option(fd: &OwnedFd, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
+    #[expect(unsafe_code, reason = "rustix has no such option")]
+    // SAFETY: the value's address and size are given; the kernel only reads it.
+    let result = unsafe {
+        let size = size_of::<libc::c_int>() as libc::socklen_t;
+        libc::setsockopt(fd.as_raw_fd(), level, name, (&raw const value).cast(), size)
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn receive_all(socket: &Socket, want: usize) -> Vec<(usize, usize)> {
+        let mut buffer = vec![0; RECEIVE_BYTES];
+        let (mut got, mut bytes) = (Vec::new(), 0);
+        while bytes < want {
+            let mut fds = [PollFd::new(&socket.fd, PollFlags::IN)];
+            rustix::event::poll(&mut fds, None).unwrap();
+            while let Some(received) = socket.receive(&mut buffer).unwrap() {
+                assert!(!received.cut);
+                bytes += received.len;
+                got.push((received.len, received.stride));
+            }
+        }
+        got
+    }
+
+    #[test]
+    fn segments_arrive_as_datagrams_of_their_stride() {
+        let a = Socket::bind("127.0.0.1:0".parse().unwrap(), 1).unwrap().remove(0);
+        let b = Socket::bind("127.0.0.1:0".parse().unwrap(), 1).unwrap().remove(0);
+        assert_eq!((&a).transmit(b.local_addr(), &[7; 3500], 1000), Transmitted::Sent);
+        let got = receive_all(&b, 3500);
+        assert!(got.iter().all(|(len, stride)| *stride == 1000 || (len == stride && *len == 500)), "{got:?}");
+        assert_eq!(a.send(b.local_addr(), &[1; 10]), Transmitted::Sent);
+        assert_eq!(receive_all(&b, 10), [(10, 10)]);
+    }
+
+    #[test]
+    fn a_dual_stack_socket_shows_ipv4_addresses_as_ipv4() {
+        let Ok(mut a) = Socket::bind("[::]:0".parse().unwrap(), 1) else { return };
+        let a = a.remove(0);
+        let b = Socket::bind("127.0.0.1:0".parse().unwrap(), 1).unwrap().remove(0);
+        assert_eq!(a.send(b.local_addr(), &[1]), Transmitted::Sent);
+        let mut buffer = [0; 10];
+        let mut fds = [PollFd::new(&b.fd, PollFlags::IN)];
+        rustix::event::poll(&mut fds, None).unwrap();
+        let from = b.receive(&mut buffer).unwrap().unwrap().from;
+        let to = SocketAddr::from((Ipv4Addr::LOCALHOST, a.local_addr().port()));
+        assert_eq!(from, to);
+        assert_eq!(b.send(to, &[2]), Transmitted::Sent);
+        let mut fds = [PollFd::new(&a.fd, PollFlags::IN)];
+        rustix::event::poll(&mut fds, None).unwrap();
+        assert_eq!(a.receive(&mut buffer).unwrap().unwrap().from, b.local_addr());
+    }
+
+    #[test]
+    fn a_port_in_use_is_an_error_also_for_several_workers() {
+        let a = Socket::bind("127.0.0.1:0".parse().unwrap(), 2).unwrap();
+        assert_eq!(a[0].local_addr(), a[1].local_addr());
+        assert_eq!(Socket::bind(a[0].local_addr(), 2).unwrap_err().kind(), io::ErrorKind::AddrInUse);
+    }
+}

@@ -1,0 +1,456 @@
+//! A worker: one thread that moves frames between its share of TAP queues and its UDP socket.
+//!
+//! A turn takes what is there, in bounded portions, so that one busy queue does not starve another ([`READS_PER_TURN`],
+//! [`RECEIVES_PER_TURN`]); what it gathered leaves at the end of each portion, so nothing waits for more to come.
+
+use std::{
+    collections::HashMap,
+    io::{ErrorKind, IoSlice},
+    sync::{Arc, atomic::Ordering::Acquire},
+    time::Instant,
+};
+
+use super::{
+    clock,
+    counters::WorkerCounters,
+    inbox::Input,
+    keeper::KeeperShared,
+    poll::{Poll, Waker},
+    published::{Published, Seen},
+    tap::TapQueue,
+    udp::{RECEIVE_BYTES, Socket},
+};
+use crate::{
+    link::{Arrived, Egress, Ingress, NotSent, RefusalCounters, Route, Routes},
+    offload::{Checksum, HEADER_BYTES, Joiner, Prepared, Received, VnetHeader, prepare, split::complete},
+    switch::{self, Decision, NetworkId, PeerIndex, PortId},
+};
+
+/// Frames or super-frames read from one TAP queue before others get their turn: 2 MiB at most, 1 ms of writing at 20 Gb/s.
+const READS_PER_TURN: usize = 32;
+/// Receive calls before what came is delivered.
+const RECEIVES_PER_TURN: usize = 64;
+/// Bytes received before they are delivered: four full receive calls.
+const ARENA_BYTES: usize = 4 * RECEIVE_BYTES;
+/// A super-frame with its virtio header: 64 KiB of packet and Ethernet header with tags.
+const FRAME_BYTES: usize = 65_536 + 64 + HEADER_BYTES;
+/// The largest frame that goes to a peer before its path is known, for frames that wait for their link.
+const WAITING_FRAME_BYTES: usize = 1100;
+
+const WAKER: u64 = 0;
+const SOCKET: u64 = 1;
+const FIRST_PORT: u64 = 1 << 16;
+
+/// A machine's attachment.
+#[derive(Debug)]
+pub(crate) struct Port {
+    pub(crate) id: PortId,
+    /// All with virtio headers, all of one device.
+    pub(crate) queues: Vec<TapQueue>,
+}
+
+/// The ports as workers see them.
+pub(crate) type Ports = HashMap<PortId, Arc<Port>>;
+
+/// What the workers share with the data plane's handles.
+#[derive(Debug)]
+pub(crate) struct WorkersShared {
+    pub(crate) keeper: Arc<KeeperShared>,
+    pub(crate) ports: Arc<Published<Ports>>,
+    pub(crate) refusals: Arc<RefusalCounters>,
+    pub(crate) counters: Arc<WorkerCounters>,
+}
+
+/// Where a frame that arrived lies.
+#[derive(Debug, Clone, Copy)]
+enum Place {
+    /// In the arena.
+    Arena(Received),
+    /// Among the joined ones.
+    Joined(usize, usize),
+}
+
+/// A frame that arrived from a peer.
+#[derive(Debug, Clone, Copy)]
+struct Arrival {
+    peer: PeerIndex,
+    network: NetworkId,
+    place: Place,
+}
+
+/// One thread's state.
+#[derive(Debug)]
+pub(crate) struct Worker {
+    shared: Arc<WorkersShared>,
+    number: usize,
+    workers: usize,
+    switch: switch::Worker,
+    routes: Seen<Routes>,
+    ports: Seen<Ports>,
+    /// The ports whose queues this worker waits for.
+    watched: Arc<Ports>,
+    poll: Poll,
+    waker: Arc<Waker>,
+    socket: Arc<Socket>,
+    ingress: Ingress,
+    egress: Egress,
+    joiner: Joiner<PortId>,
+    arena: Box<[u8]>,
+    frame: Box<[u8]>,
+    /// For a frame that is cut out of a super-frame and does not fit one datagram.
+    scratch: Box<[u8]>,
+    arrivals: Vec<Arrival>,
+    joined: Vec<u8>,
+}
+
+impl Worker {
+    pub(crate) fn new(
+        shared: Arc<WorkersShared>,
+        number: u8,
+        workers: usize,
+        switch: switch::Worker,
+        socket: Arc<Socket>,
+        waker: Arc<Waker>,
+    ) -> std::io::Result<Self> {
+        let poll = Poll::new()?;
+        poll.add(&*waker, WAKER)?;
+        poll.add(&*socket, SOCKET)?;
+        Ok(Self {
+            number: number.into(),
+            workers,
+            switch,
+            routes: Seen::new(Arc::clone(&shared.keeper.routes)),
+            ports: Seen::new(Arc::clone(&shared.ports)),
+            watched: Arc::default(),
+            poll,
+            waker,
+            socket,
+            ingress: Ingress::new(Arc::clone(&shared.refusals)),
+            egress: Egress::new(number),
+            joiner: Joiner::new(),
+            arena: vec![0; ARENA_BYTES].into(),
+            frame: vec![0; FRAME_BYTES].into(),
+            scratch: vec![0; FRAME_BYTES].into(),
+            arrivals: Vec::new(),
+            joined: Vec::new(),
+            shared,
+        })
+    }
+
+    /// Runs until it is stopped.
+    pub(crate) fn run(mut self) {
+        let mut ready = Vec::new();
+        self.watch();
+        while !self.shared.keeper.stop.load(Acquire) {
+            ready.clear();
+            if let Err(error) = self.poll.wait(clock::now(), None, |token| ready.push(token)) {
+                tracing::error!(%error, worker = self.number, "waiting for frames failed; the worker ends");
+                return;
+            }
+            let now = clock::now();
+            self.switch.refresh();
+            self.routes.refresh();
+            if self.ports.refresh() {
+                self.watch();
+            }
+            for token in &ready {
+                match *token {
+                    WAKER => self.waker.clear(),
+                    SOCKET => self.receive(now),
+                    token => self.read_port(now, token),
+                }
+            }
+        }
+    }
+
+    /// Waits for the queues that are this worker's, and no longer for those that are gone.
+    fn watch(&mut self) {
+        let ports = Arc::clone(self.ports.value());
+        for (id, port) in &*self.watched {
+            if !ports.contains_key(id) {
+                for queue in self.own_queues(port) {
+                    // The kernel forgets a descriptor that is closed; this one is still open, so an error is ours.
+                    if let Err(error) = self.poll.remove(&port.queues[queue]) {
+                        tracing::warn!(%error, port = %id, "a queue could not be let go");
+                    }
+                }
+            }
+        }
+        for (id, port) in &*ports {
+            if !self.watched.contains_key(id) {
+                for queue in self.own_queues(port) {
+                    if let Err(error) = self.poll.add(&port.queues[queue], token(*id, queue)) {
+                        tracing::warn!(%error, port = %id, "a queue cannot be waited for");
+                    }
+                }
+            }
+        }
+        self.watched = ports;
+    }
+
+    fn own_queues(&self, port: &Port) -> impl Iterator<Item = usize> + use<> {
+        let (first, number, workers) = (port.id.0 as usize, self.number, self.workers);
+        (0..port.queues.len()).filter(move |queue| (first + queue) % workers == number)
+    }
+
+    // ── from the network to ports ──
+
+    fn receive(&mut self, now: Instant) {
+        let Self { shared, routes, socket, ingress, arena, arrivals, joined, .. } = self;
+        let inbox = &shared.keeper.inbox;
+        let mut used = 0;
+        for _ in 0..RECEIVES_PER_TURN {
+            let Some(room) = arena.get_mut(used..used + RECEIVE_BYTES) else { break };
+            let received = match socket.receive(room) {
+                Ok(Some(received)) => received,
+                Ok(None) => break,
+                Err(error) => {
+                    tracing::debug!(%error, "receiving failed");
+                    shared.counters.receive_failed.one();
+                    break;
+                }
+            };
+            if received.cut {
+                shared.refusals.cut_by_kernel.one();
+                continue;
+            }
+            let start = used;
+            let from = received.from;
+            let buffer = &mut room[..received.len];
+            ingress.receive(now, routes.value(), from, buffer, received.stride, |arrived| {
+                let taken = match arrived {
+                    Arrived::Frame { peer, network, start: at, frame, partial } => {
+                        let received = Received { start: start + at, end: start + at + frame.len(), partial };
+                        arrivals.push(Arrival { peer, network, place: Place::Arena(received) });
+                        true
+                    }
+                    Arrived::Joined { peer, network, frame } => {
+                        let at = joined.len();
+                        joined.extend_from_slice(frame);
+                        arrivals.push(Arrival { peer, network, place: Place::Joined(at, joined.len()) });
+                        true
+                    }
+                    Arrived::Handshake { datagram } => {
+                        inbox.push(Input::Handshake { from, datagram: datagram.to_vec() })
+                    }
+                    Arrived::Control { peer, body } => {
+                        inbox.push(Input::Control { peer, body: body.to_vec() })
+                    }
+                    Arrived::Touched { peer, index, newest } => {
+                        inbox.push(Input::Touched { peer, index, from, newest })
+                    }
+                    Arrived::UnknownChannel { peer, channel } => {
+                        inbox.push(Input::UnknownChannel { peer, channel })
+                    }
+                };
+                if !taken {
+                    shared.refusals.queue_full.one();
+                }
+            });
+            used += received.len;
+        }
+        self.deliver(now);
+    }
+
+    /// Hands what arrived to the ports.
+    fn deliver(&mut self, now: Instant) {
+        let Self { shared, switch, ports, joiner, arena, arrivals, joined, number, .. } = self;
+        let (ports, counters, queue) = (&**ports.value(), &*shared.counters, *number);
+        let mut write =
+            |port: PortId, slices: &[IoSlice<'_>]| write_port(ports, port, queue, slices, counters);
+        for Arrival { peer, network, place } in arrivals.drain(..) {
+            let frame = match place {
+                Place::Arena(received) => &arena[received.start..received.end],
+                Place::Joined(start, end) => &joined[start..end],
+            };
+            let mut to = |port: PortId| match place {
+                Place::Arena(received) => {
+                    let Some(takes) = ports.get(&port).map(|port| port.queues[0].takes()) else { return };
+                    if let Err(refusal) = joiner.push(arena, port, takes, received, &mut write) {
+                        counters.offload.count(refusal);
+                    }
+                }
+                Place::Joined(..) => {
+                    joiner.flush(arena, &mut write);
+                    write(port, &[IoSlice::new(&VnetHeader::PLAIN.encode()), IoSlice::new(frame)]);
+                }
+            };
+            match switch.from_peer(now, peer, network, frame) {
+                Decision::Port(port) => to(port),
+                Decision::Many(egress) => egress.ports().for_each(to),
+                // Links' frames never go to links, and peers are not answered.
+                Decision::Peer(..) | Decision::Answer(_) | Decision::Drop(_) => {}
+            }
+        }
+        joiner.flush(arena, &mut write);
+        joined.clear();
+    }
+
+    // ── from ports to everywhere ──
+
+    fn read_port(&mut self, now: Instant, token: u64) {
+        let (id, queue) = port_of(token);
+        let Some(port) = self.watched.get(&id).cloned() else { return };
+        for _ in 0..READS_PER_TURN {
+            match port.queues[queue].read(&mut self.frame) {
+                Ok(len) => self.forward(now, id, queue, len),
+                Err(error) if error.kind() == ErrorKind::WouldBlock => break,
+                Err(error) if error.kind() == ErrorKind::Interrupted => {}
+                Err(error) => {
+                    tracing::debug!(%error, port = %id, "reading a port failed");
+                    self.shared.counters.read_failed.one();
+                    // The device is gone or down: waiting for it would spin.
+                    if let Err(error) = self.poll.remove(&port.queues[queue]) {
+                        tracing::warn!(%error, port = %id, "a queue could not be let go");
+                    }
+                    break;
+                }
+            }
+        }
+        self.egress.flush(&mut &*self.socket);
+        for (route, size) in self.egress.take_too_large() {
+            self.shared.keeper.inbox.push(Input::TooLarge { peer: route.peer, size });
+        }
+    }
+
+    /// One frame or super-frame that a machine sent.
+    fn forward(&mut self, now: Instant, port: PortId, queue: usize, len: usize) {
+        let Self { shared, switch, routes, ports, socket, egress, frame, scratch, .. } = self;
+        let counters = &*shared.counters;
+        let (head, frame) = frame[..len].split_at_mut(HEADER_BYTES.min(len));
+        let mut header = match VnetHeader::parse(head) {
+            Ok(header) => header,
+            Err(refusal) => return counters.offload.count(refusal),
+        };
+        let whole = |to: PortId, frame: &[u8]| {
+            write_port(ports.value(), to, queue, &[IoSlice::new(head), IoSlice::new(frame)], counters);
+        };
+        let mut sender = Sender { now, shared, egress, socket, scratch };
+        match switch.from_port(now, port, frame) {
+            Decision::Port(to) => whole(to, frame),
+            Decision::Peer(network, peer) => {
+                sender.send(routes.value(), peer, network, &mut header, frame);
+            }
+            Decision::Many(egress) => {
+                egress.ports().for_each(|to| whole(to, frame));
+                for peer in egress.peers {
+                    sender.send(routes.value(), *peer, egress.network, &mut header, frame);
+                }
+            }
+            Decision::Answer(answer) => {
+                let header = VnetHeader::PLAIN.encode();
+                let slices = [IoSlice::new(&header), IoSlice::new(answer.frame())];
+                write_port(ports.value(), port, queue, &slices, counters);
+            }
+            Decision::Drop(_) => {}
+        }
+    }
+}
+
+/// What sending to peers needs.
+struct Sender<'a> {
+    now: Instant,
+    shared: &'a WorkersShared,
+    egress: &'a mut Egress,
+    socket: &'a Socket,
+    scratch: &'a mut [u8],
+}
+
+impl Sender<'_> {
+    /// Sends a frame or super-frame to one peer. The header is changed where a checksum is completed in place.
+    fn send(
+        &mut self,
+        routes: &Routes,
+        peer: PeerIndex,
+        network: NetworkId,
+        header: &mut VnetHeader,
+        frame: &mut [u8],
+    ) {
+        let counters = &*self.shared.counters;
+        let Some(route) = routes.peers.get(&peer) else { return counters.no_link.one() };
+        counters.note_questions(frame);
+        match Egress::channel(self.now, route, network) {
+            Ok(channel) => self.send_open(route, channel, header, frame),
+            Err(NotSent::Refused) => {}
+            Err(NotSent::Waiting) => self.hold(peer, network, header, frame),
+        }
+    }
+
+    fn send_open(&mut self, route: &Arc<Route>, channel: u32, header: &mut VnetHeader, frame: &mut [u8]) {
+        let frame_max = Egress::frame_bytes_max(route);
+        let mut out = self.socket;
+        match prepare(header, frame, frame_max) {
+            Ok(Prepared::Single { partial }) if frame.len() <= frame_max => {
+                let checksum = if partial { Checksum::Partial } else { Checksum::Complete };
+                self.egress.whole(route, channel, checksum, frame.len(), &mut out).copy_from_slice(frame);
+            }
+            Ok(Prepared::Single { partial }) => {
+                if partial && !self.complete(header, frame) {
+                    return;
+                }
+                // Refusals are counted by the link.
+                let _ = self.egress.cut(route, channel, frame, &mut out);
+            }
+            Ok(Prepared::Segments(segments)) => {
+                for index in 0..segments.count() {
+                    let len = segments.frame_bytes(index);
+                    if len <= frame_max {
+                        let room = self.egress.whole(route, channel, Checksum::Partial, len, &mut out);
+                        segments.write(frame, index, Checksum::Partial, room);
+                    } else {
+                        let len = segments.write(frame, index, Checksum::Complete, self.scratch);
+                        let _ = self.egress.cut(route, channel, &self.scratch[..len], &mut out);
+                    }
+                }
+            }
+            Err(refusal) => self.shared.counters.offload.count(refusal),
+        }
+    }
+
+    /// Gives a frame whose link or channel is not open to the keeper, as it would cross the link later.
+    fn hold(&mut self, peer: PeerIndex, network: NetworkId, header: &mut VnetHeader, frame: &mut [u8]) {
+        let inbox = &self.shared.keeper.inbox;
+        let counters = &*self.shared.counters;
+        let keep = |frame: Vec<u8>| {
+            if !inbox.push(Input::Frame { peer, network, frame }) {
+                counters.hold_full.one();
+            }
+        };
+        match prepare(header, frame, WAITING_FRAME_BYTES) {
+            Ok(Prepared::Single { partial }) => {
+                if !partial || self.complete(header, frame) {
+                    keep(frame.to_vec());
+                }
+            }
+            Ok(Prepared::Segments(segments)) => {
+                for index in 0..segments.count() {
+                    let len = segments.write(frame, index, Checksum::Complete, self.scratch);
+                    keep(self.scratch[..len].to_vec());
+                }
+            }
+            Err(refusal) => counters.offload.count(refusal),
+        }
+    }
+
+    fn complete(&self, header: &mut VnetHeader, frame: &mut [u8]) -> bool {
+        let Some(place) = header.needs_checksum.take() else { return true };
+        complete(place, frame).map_err(|refusal| self.shared.counters.offload.count(refusal)).is_ok()
+    }
+}
+
+fn write_port(ports: &Ports, port: PortId, queue: usize, slices: &[IoSlice<'_>], counters: &WorkerCounters) {
+    let Some(port) = ports.get(&port) else { return };
+    if port.queues[queue % port.queues.len()].write(slices).is_err() {
+        counters.write_failed.one();
+    }
+}
+
+fn token(port: PortId, queue: usize) -> u64 {
+    (u64::from(port.0) << 16 | queue as u64) + FIRST_PORT
+}
+
+fn port_of(token: u64) -> (PortId, usize) {
+    let token = token - FIRST_PORT;
+    let port = u32::try_from(token >> 16).expect("made from a port's number");
+    (PortId(port), usize::try_from(token & 0xffff).expect("sixteen bits"))
+}

@@ -1,0 +1,231 @@
+//! Frames to datagrams, on a worker: cut if need be, gathered, sealed in place, handed over in one call.
+//!
+//! Datagrams that go to one peer one after the other and have one length (the last may be shorter) leave with one system call (UDP
+//! segmentation). A batch ends when the next datagram does not fit it, and when the worker has nothing more to send
+//! ([`Egress::flush`]): nothing waits for company.
+
+use std::{net::SocketAddr, ops::Range, sync::Arc, time::Instant};
+
+use super::{
+    path_mtu::BASE,
+    route::{Route, SendState},
+};
+use crate::{
+    offload::Checksum,
+    switch::NetworkId,
+    wire::{
+        DATA_HEADER_BYTES, DATA_OVERHEAD, DATAGRAM_BYTES_MAX, INNER_BYTES, Inner, InnerKind, TAG_BYTES,
+        fragment::{FRAGMENT_BYTES, Fragment},
+    },
+};
+
+/// Datagrams of one call: what Linux takes since UDP segmentation exists (UDP_MAX_SEGMENTS).
+const DATAGRAMS_MAX: usize = 64;
+
+/// Where finished datagrams go.
+pub(crate) trait Transmit {
+    /// Sends `bytes` as datagrams of `stride` bytes each, the last one maybe shorter.
+    fn transmit(&mut self, to: SocketAddr, bytes: &[u8], stride: usize) -> Transmitted;
+}
+
+/// What became of them.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Transmitted {
+    Sent,
+    /// The local interface refuses datagrams of this size.
+    TooLarge,
+    /// The kernel did not take them.
+    Failed,
+}
+
+/// Why a frame was not sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NotSent {
+    /// The channel may open shortly: the keeper holds the frame.
+    Waiting,
+    /// Counted.
+    Refused,
+}
+
+/// One worker's half of sending.
+#[derive(Debug)]
+pub(crate) struct Egress {
+    buffer: Box<[u8]>,
+    used: usize,
+    stride: usize,
+    count: usize,
+    /// The last one was shorter: none may follow.
+    closed: bool,
+    frames: u64,
+    frame_bytes: u64,
+    route: Option<Arc<Route>>,
+    /// The number of the next frame that is cut; the upper bits name the worker, so that two workers' frames do not mix.
+    frame_serial: u32,
+    /// Peers whose datagrams were too large, for the keeper.
+    too_large: Vec<(Arc<Route>, u16)>,
+}
+
+impl Egress {
+    /// `worker` is below 256.
+    pub(crate) fn new(worker: u8) -> Self {
+        Self {
+            buffer: vec![0; DATAGRAM_BYTES_MAX].into(),
+            used: 0,
+            stride: 0,
+            count: 0,
+            closed: false,
+            frames: 0,
+            frame_bytes: 0,
+            route: None,
+            frame_serial: u32::from(worker) << 24,
+            too_large: Vec::new(),
+        }
+    }
+
+    /// The largest frame that goes to this peer uncut.
+    pub(crate) fn frame_bytes_max(route: &Route) -> usize {
+        route.sending.as_ref().map_or(usize::from(BASE), |sending| sending.datagram_bytes) - DATA_OVERHEAD
+    }
+
+    /// The channel for frames of a network to a peer.
+    #[inline]
+    pub(crate) fn channel(now: Instant, route: &Route, network: NetworkId) -> Result<u32, NotSent> {
+        match (route.send_state(network), &route.sending) {
+            (Some(SendState::Open { channel, until }), Some(_)) if now < until => Ok(channel),
+            (Some(SendState::Open { .. } | SendState::Waiting), _) => Err(NotSent::Waiting),
+            (None, _) => {
+                route.counters.no_grant_sent.one();
+                Err(NotSent::Refused)
+            }
+        }
+    }
+
+    /// Room for one frame of `len` bytes, at most [`Self::frame_bytes_max`], which the caller fills in.
+    #[inline]
+    pub(crate) fn whole(
+        &mut self,
+        route: &Arc<Route>,
+        channel: u32,
+        checksum: Checksum,
+        len: usize,
+        out: &mut impl Transmit,
+    ) -> &mut [u8] {
+        let kind = match checksum {
+            Checksum::Complete => InnerKind::Frame,
+            Checksum::Partial => InnerKind::Partial,
+        };
+        let place = self.place(route, INNER_BYTES + len, out);
+        self.frames += 1;
+        self.frame_bytes += len as u64;
+        let (inner, frame) = self.buffer[place].split_at_mut(INNER_BYTES);
+        inner.copy_from_slice(&Inner { channel, kind }.encode());
+        frame
+    }
+
+    /// Sends a frame that is larger than the path in parts. Its checksums are complete.
+    pub(crate) fn cut(
+        &mut self,
+        route: &Arc<Route>,
+        channel: u32,
+        frame: &[u8],
+        out: &mut impl Transmit,
+    ) -> Result<(), NotSent> {
+        let part_max = Self::frame_bytes_max(route) - FRAGMENT_BYTES;
+        let Some(parts) = Fragment::parts(self.frame_serial, frame.len(), part_max) else {
+            route.counters.frame_too_large.one();
+            return Err(NotSent::Refused);
+        };
+        self.frame_serial =
+            (self.frame_serial & 0xff00_0000) | (self.frame_serial.wrapping_add(1) & 0x00ff_ffff);
+        let inner = Inner { channel, kind: InnerKind::Fragment }.encode();
+        for part in parts {
+            let place = self.place(route, INNER_BYTES + FRAGMENT_BYTES + part.part_bytes(), out);
+            let (head, body) = self.buffer[place].split_at_mut(INNER_BYTES + FRAGMENT_BYTES);
+            head[..INNER_BYTES].copy_from_slice(&inner);
+            head[INNER_BYTES..].copy_from_slice(&part.encode());
+            body.copy_from_slice(&frame[part.offset()..part.offset() + part.part_bytes()]);
+        }
+        route.counters.frames_split.one();
+        self.frames += 1;
+        self.frame_bytes += frame.len() as u64;
+        Ok(())
+    }
+
+    /// Sends one frame with complete checksums, whole or in parts.
+    pub(crate) fn send(
+        &mut self,
+        now: Instant,
+        route: &Arc<Route>,
+        network: NetworkId,
+        frame: &[u8],
+        out: &mut impl Transmit,
+    ) -> Result<(), NotSent> {
+        let channel = Self::channel(now, route, network)?;
+        if frame.len() > Self::frame_bytes_max(route) {
+            return self.cut(route, channel, frame, out);
+        }
+        self.whole(route, channel, Checksum::Complete, frame.len(), out).copy_from_slice(frame);
+        Ok(())
+    }
+
+    /// Makes room for one datagram's plaintext behind those that wait.
+    #[inline]
+    fn place(&mut self, route: &Arc<Route>, plaintext_bytes: usize, out: &mut impl Transmit) -> Range<usize> {
+        let len = DATA_HEADER_BYTES + plaintext_bytes + TAG_BYTES;
+        let fits = self.count > 0
+            && !self.closed
+            && self.count < DATAGRAMS_MAX
+            && len <= self.stride
+            && self.used + len <= self.buffer.len()
+            && self.route.as_ref().is_some_and(|waiting| Arc::ptr_eq(waiting, route));
+        if !fits {
+            self.flush(out);
+            self.stride = len;
+            self.route = Some(Arc::clone(route));
+        }
+        let start = self.used + DATA_HEADER_BYTES;
+        self.used += len;
+        self.count += 1;
+        self.closed = len < self.stride;
+        start..start + plaintext_bytes
+    }
+
+    /// Seals and sends what waits.
+    pub(crate) fn flush(&mut self, out: &mut impl Transmit) {
+        let (used, count) = (std::mem::take(&mut self.used), std::mem::take(&mut self.count));
+        let (frames, frame_bytes) = (std::mem::take(&mut self.frames), std::mem::take(&mut self.frame_bytes));
+        self.closed = false;
+        let Some(route) = self.route.take() else { return };
+        let Some(sending) = &route.sending else { return };
+        let datagrams = &mut self.buffer[..used];
+        let Ok(first) = sending.session.reserve(count as u64) else {
+            return route.counters.session_exhausted.add(count as u64);
+        };
+        for (counter, datagram) in (first..).zip(datagrams.chunks_mut(self.stride)) {
+            sending.session.seal(counter, datagram);
+        }
+        let counters = &route.counters;
+        match out.transmit(sending.endpoint, datagrams, self.stride) {
+            Transmitted::Sent => {
+                counters.frames_sent.add(frames);
+                counters.frame_bytes_sent.add(frame_bytes);
+                counters.datagrams_sent.add(count as u64);
+                counters.datagram_bytes_sent.add(used as u64);
+                if self.stride > usize::from(BASE) {
+                    counters.large_datagrams_sent.add(count as u64);
+                }
+            }
+            Transmitted::TooLarge => {
+                counters.too_large_here.add(count as u64);
+                let size = u16::try_from(self.stride).unwrap_or(u16::MAX);
+                self.too_large.push((route, size));
+            }
+            Transmitted::Failed => counters.send_failed.add(count as u64),
+        }
+    }
+
+    /// Peers for which the local interface refused a size, since the last call.
+    pub(crate) fn take_too_large(&mut self) -> impl Iterator<Item = (Arc<Route>, u16)> + '_ {
+        self.too_large.drain(..)
+    }
+}

@@ -1,0 +1,459 @@
+//! Links: encrypted ways to peers, one per host, with a channel for each network the two hosts share.
+//!
+//! # What it owns
+//! Who our peers are, their sessions ([`slots`]), channels and grants ([`channel`]), the size their path takes ([`path_mtu`]), whether
+//! they are there ([`liveness`]), and the frames that wait for all that ([`hold`]). It refuses to know sockets, devices, the
+//! switch's tables and what a grant says.
+//!
+//! # Two halves
+//! ```text
+//!  keeper (one thread)                        workers (many)
+//!  Links: handshakes, channels, timers  ──▶  Routes (never changed, replaced)  ──▶ Egress: frames ▶ datagrams
+//!         ▲                                                                        Ingress: datagrams ▶ frames
+//!         └── handshake datagrams, control messages, frames without a route ◀──────┘
+//! ```
+//! Workers never wait for the keeper: what they need is in [`Routes`], and what they cannot do goes to a bounded queue. All of
+//! it is without IO: time, entropy and datagrams are arguments; what is to be sent comes out of [`Links::poll_output`].
+//!
+//! # Rules
+//! - A datagram that is replayed, cut, changed or foreign moves a counter and nothing else.
+//! - A link is tried while node offers a grant for it, with ever longer pauses; it is up once the peer has proved its keys.
+//! - An authenticated datagram that is the newest of the session in use moves the link to the address it came from (roaming).
+//! - A peer whose instance changed has lost its state: sessions before are dropped, channels are asked for anew.
+
+mod channel;
+mod counters;
+mod egress;
+mod event;
+mod hold;
+mod ingress;
+mod liveness;
+mod path_mtu;
+mod peer;
+mod route;
+mod slots;
+mod snapshot;
+#[cfg(test)]
+mod tests;
+
+pub(crate) use counters::{Count, RefusalCounters};
+pub use counters::{LinkCounts, RefusalCounts};
+pub(crate) use egress::{Egress, NotSent, Transmit, Transmitted};
+pub use event::{ChannelRequest, Event, LinkDownReason};
+pub(crate) use ingress::{Arrived, Ingress};
+pub(crate) use path_mtu::LARGEST as DATAGRAM_PROBED_MAX;
+pub(crate) use route::{Route, Routes};
+pub use snapshot::{ChannelSnapshot, LinkSnapshot, LinkState};
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    HostId,
+    entropy::Entropy,
+    session::{Cookies, Identity, Judgement, PublicKey, Received, SessionLimits},
+    switch::{NetworkId, PeerIndex},
+    wire::{
+        Datagram,
+        control::{GRANT_BYTES_MAX, GrantRefusal},
+    },
+};
+use peer::Link;
+
+/// Peers of one host: the hosts of all its slices. A link at rest takes a few KiB, its sessions 6 KiB.
+pub(crate) const LINKS_MAX: usize = 4096;
+/// Grants kept for peers that node has not named yet.
+const EARLY_GRANTS_MAX: usize = 1024;
+
+/// The time, twice: for timers, and for the timestamps of initiations.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Now {
+    pub(crate) at: Instant,
+    /// Nanoseconds since 1970. Only its growth matters.
+    pub(crate) wall_nanos: u64,
+}
+
+/// What links are told once.
+#[derive(Debug)]
+pub(crate) struct LinksConfig {
+    pub(crate) identity: Identity,
+    pub(crate) limits: SessionLimits,
+    /// The largest datagram that is ever sent.
+    pub(crate) datagram_limit: u16,
+    /// Initiations in a second that are answered without a cookie.
+    pub(crate) calm_per_second: u32,
+}
+
+/// What the driver has to do.
+#[derive(Debug)]
+pub(crate) enum Output {
+    /// Send a datagram. Whether it could be sent is not asked.
+    Send { to: SocketAddr, datagram: Vec<u8> },
+    /// Tell node.
+    Tell(Event),
+    /// Send these frames, for which the way is open now.
+    Release { peer: PeerIndex, network: NetworkId, frames: Vec<Vec<u8>> },
+}
+
+/// What all links share.
+#[derive(Debug)]
+struct Shared {
+    identity: Identity,
+    own_key: PublicKey,
+    limits: SessionLimits,
+    entropy: Entropy,
+    /// Which link an index belongs to.
+    indices: HashMap<u32, PeerIndex>,
+    outputs: VecDeque<Output>,
+    refusals: Arc<RefusalCounters>,
+}
+
+impl Shared {
+    fn draw_index(&mut self, peer: PeerIndex) -> u32 {
+        loop {
+            let index = self.entropy.u32();
+            if let std::collections::hash_map::Entry::Vacant(place) = self.indices.entry(index) {
+                place.insert(peer);
+                return index;
+            }
+        }
+    }
+
+    fn tell(&mut self, event: Event) {
+        self.outputs.push_back(Output::Tell(event));
+    }
+
+    fn entropy_jitter(&mut self, most: Duration) -> Duration {
+        Duration::from_micros(self.entropy.below(u32::try_from(most.as_micros()).unwrap_or(u32::MAX)).into())
+    }
+}
+
+/// All links of this host.
+#[derive(Debug)]
+pub(crate) struct Links {
+    shared: Shared,
+    cookies: Cookies,
+    datagram_limit: u16,
+    links: BTreeMap<PeerIndex, Entry>,
+    by_key: HashMap<PublicKey, PeerIndex>,
+    early_grants: BTreeMap<(PeerIndex, NetworkId), Vec<u8>>,
+    deadlines: BTreeSet<(Instant, PeerIndex)>,
+    changed: bool,
+}
+
+#[derive(Debug)]
+struct Entry {
+    link: Link,
+    route: Arc<Route>,
+    deadline: Option<Instant>,
+}
+
+impl Links {
+    pub(crate) fn new(
+        config: LinksConfig,
+        mut entropy: Entropy,
+        refusals: Arc<RefusalCounters>,
+        now: Instant,
+    ) -> Self {
+        let own_key = config.identity.secret.public();
+        Self {
+            cookies: Cookies::new(own_key, entropy.fork(), config.calm_per_second, now),
+            shared: Shared {
+                identity: config.identity,
+                own_key,
+                limits: config.limits,
+                entropy,
+                indices: HashMap::new(),
+                outputs: VecDeque::new(),
+                refusals,
+            },
+            datagram_limit: config.datagram_limit,
+            links: BTreeMap::new(),
+            by_key: HashMap::new(),
+            early_grants: BTreeMap::new(),
+            deadlines: BTreeSet::new(),
+            changed: true,
+        }
+    }
+
+    // ── what node wants ──
+
+    /// Names a peer, or gives it other addresses. Another key is another peer: the old link goes.
+    pub(crate) fn set_peer(
+        &mut self,
+        now: Instant,
+        peer: PeerIndex,
+        host: HostId,
+        key: PublicKey,
+        addresses: Vec<SocketAddr>,
+    ) -> Result<(), LinksFull> {
+        if self.links.get(&peer).is_some_and(|entry| entry.link.key != key) {
+            self.remove_peer(peer);
+        }
+        if !self.links.contains_key(&peer) {
+            if self.links.len() >= LINKS_MAX {
+                return Err(LinksFull);
+            }
+            let link = Link::new(peer, host, key, now, self.datagram_limit);
+            let route = Arc::new(link.route());
+            self.links.insert(peer, Entry { link, route, deadline: None });
+            self.by_key.insert(key, peer);
+            let networks: Vec<_> = self.early_grants.keys().filter(|(of, _)| *of == peer).copied().collect();
+            for place in networks {
+                if let Some(grant) = self.early_grants.remove(&place) {
+                    self.offer_grant(now, place.1, peer, grant);
+                }
+            }
+        }
+        self.with(now, peer, |link, _| link.set_addresses(now, addresses));
+        Ok(())
+    }
+
+    /// Forgets a peer with its keys.
+    pub(crate) fn remove_peer(&mut self, peer: PeerIndex) {
+        let Some(mut entry) = self.links.remove(&peer) else { return };
+        entry.link.leave(&mut self.shared, LinkDownReason::Removed);
+        self.by_key.remove(&entry.link.key);
+        if let Some(deadline) = entry.deadline {
+            self.deadlines.remove(&(deadline, peer));
+        }
+        self.changed = true;
+    }
+
+    /// The grant to present to a peer for a network; the link is wanted from now on. False if it is too long or there is no room.
+    pub(crate) fn offer_grant(
+        &mut self,
+        now: Instant,
+        network: NetworkId,
+        peer: PeerIndex,
+        grant: Vec<u8>,
+    ) -> bool {
+        if grant.is_empty() || grant.len() > GRANT_BYTES_MAX {
+            return false;
+        }
+        if !self.links.contains_key(&peer) {
+            let room = self.early_grants.len() < EARLY_GRANTS_MAX;
+            if room {
+                self.early_grants.insert((peer, network), grant);
+            }
+            return room;
+        }
+        self.with(now, peer, |link, _| link.offer_grant(now, network, grant))
+            .is_some_and(|offered| offered.is_ok())
+    }
+
+    /// Closes a network's channels on all links.
+    pub(crate) fn remove_network(&mut self, now: Instant, network: NetworkId) {
+        self.early_grants.retain(|(_, of), _| *of != network);
+        for peer in self.links.keys().copied().collect::<Vec<_>>() {
+            self.with(now, peer, |link, shared| link.remove_network(shared, network));
+        }
+    }
+
+    /// Node's judgement of a grant.
+    pub(crate) fn answer(
+        &mut self,
+        now: Instant,
+        request: &ChannelRequest,
+        answer: Result<Duration, GrantRefusal>,
+    ) {
+        self.with(now, request.peer, |link, shared| link.answer(shared, now, request, answer));
+    }
+
+    /// The event could not be delivered: the peer's next question raises it again.
+    pub(crate) fn forget_question(&mut self, request: &ChannelRequest) {
+        if let Some(entry) = self.links.get_mut(&request.peer) {
+            entry.link.forget_question(request.network);
+        }
+    }
+
+    /// Says farewell to all.
+    pub(crate) fn leave(&mut self) {
+        for peer in self.links.keys().copied().collect::<Vec<_>>() {
+            self.remove_peer(peer);
+        }
+    }
+
+    // ── what comes from workers ──
+
+    /// A datagram that is not data.
+    pub(crate) fn handle_datagram(&mut self, now: Now, from: SocketAddr, bytes: &[u8]) {
+        let datagram = match Datagram::parse(bytes) {
+            Ok(datagram) => datagram,
+            Err(refusal) => return self.shared.refusals.refused(refusal),
+        };
+        match datagram {
+            Datagram::Initiation(initiation) => {
+                if !self.admitted(now.at, from, initiation.sender(), initiation.bytes()) {
+                    return;
+                }
+                let Ok(received) =
+                    Received::open(&self.shared.identity, &initiation, &mut self.shared.entropy)
+                else {
+                    return self.shared.refusals.handshake_forged.one();
+                };
+                match self.by_key.get(&received.peer) {
+                    Some(peer) => {
+                        self.with(now.at, *peer, |link, shared| {
+                            link.handle_initiation(shared, now, from, received)
+                        });
+                    }
+                    None => self.shared.refusals.peer_unknown.one(),
+                }
+            }
+            Datagram::Response(response) => {
+                if !self.admitted(now.at, from, response.sender(), response.bytes()) {
+                    return;
+                }
+                match self.shared.indices.get(&response.receiver()) {
+                    Some(peer) => {
+                        self.with(now.at, *peer, |link, shared| {
+                            link.handle_response(shared, now, from, &response)
+                        });
+                    }
+                    None => self.shared.refusals.unexpected.one(),
+                }
+            }
+            Datagram::CookieReply(reply) => match self.shared.indices.get(&reply.receiver()) {
+                Some(peer) => {
+                    self.with(now.at, *peer, |link, shared| link.handle_cookie(shared, now, &reply));
+                }
+                None => self.shared.refusals.unexpected.one(),
+            },
+            Datagram::Data(_) => self.shared.refusals.session_unknown.one(),
+        }
+    }
+
+    /// Before any public-key work.
+    fn admitted(&mut self, now: Instant, from: SocketAddr, index: u32, message: &[u8]) -> bool {
+        match self.cookies.judge(now, from, index, message) {
+            Judgement::Proceed => return true,
+            Judgement::Foreign => self.shared.refusals.mac1_wrong.one(),
+            Judgement::TooMany => self.shared.refusals.address_rate.one(),
+            Judgement::ProveAddress(reply) => {
+                self.shared.refusals.cookie_replies.one();
+                self.shared.outputs.push_back(Output::Send { to: from, datagram: reply.to_vec() });
+            }
+        }
+        false
+    }
+
+    /// A datagram was opened that proves a session or comes from another address.
+    pub(crate) fn handle_touched(
+        &mut self,
+        now: Now,
+        peer: PeerIndex,
+        index: u32,
+        from: SocketAddr,
+        newest: bool,
+    ) {
+        self.with(now.at, peer, |link, shared| link.handle_touched(shared, now, index, from, newest));
+    }
+
+    /// A control message that a worker opened.
+    pub(crate) fn handle_control(&mut self, now: Now, peer: PeerIndex, bytes: &[u8]) {
+        self.with(now.at, peer, |link, shared| link.handle_control(shared, now, bytes));
+    }
+
+    /// A frame came on a channel that is not known.
+    pub(crate) fn handle_unknown_channel(&mut self, now: Instant, peer: PeerIndex, channel: u32) {
+        self.with(now, peer, |link, shared| link.handle_unknown_channel(shared, now, channel));
+    }
+
+    /// A frame that a worker could not send yet.
+    pub(crate) fn handle_frame(&mut self, now: Instant, peer: PeerIndex, network: NetworkId, frame: Vec<u8>) {
+        self.with(now, peer, |link, shared| link.handle_frame(shared, now, network, frame));
+    }
+
+    /// The local interface refused a datagram of this size.
+    pub(crate) fn handle_too_large(&mut self, now: Instant, peer: PeerIndex, size: u16) {
+        self.with(now, peer, |link, _| link.handle_too_large(now, size));
+    }
+
+    // ── time and outputs ──
+
+    /// Does what is due.
+    pub(crate) fn handle_timeout(&mut self, now: Now) {
+        while let Some((deadline, peer)) = self.deadlines.first().copied() {
+            if deadline > now.at {
+                break;
+            }
+            self.deadlines.pop_first();
+            if let Some(entry) = self.links.get_mut(&peer) {
+                entry.deadline = None;
+            }
+            self.with(now.at, peer, |link, shared| link.handle_timeout(shared, now));
+            // A link whose next deadline is not later would be served for ever.
+            if self.deadlines.first().is_some_and(|first| *first == (deadline, peer)) {
+                self.set_deadline(peer, Some(now.at + Duration::from_millis(1)));
+            }
+        }
+    }
+
+    /// When [`Self::handle_timeout`] has something to do.
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        self.deadlines.first().map(|(at, _)| *at)
+    }
+
+    /// The next thing to do, until none.
+    pub(crate) fn poll_output(&mut self) -> Option<Output> {
+        self.shared.outputs.pop_front()
+    }
+
+    /// What workers must see, if it changed since the last time. To be published before any output is acted on: an answer to what
+    /// is sent may come at once.
+    pub(crate) fn take_routes(&mut self) -> Option<Routes> {
+        if !std::mem::take(&mut self.changed) {
+            return None;
+        }
+        let mut routes = Routes::default();
+        for (peer, entry) in &self.links {
+            routes.peers.insert(*peer, Arc::clone(&entry.route));
+            for session in entry.link.sessions() {
+                routes.sessions.insert(session.local_index(), Arc::clone(session));
+            }
+        }
+        Some(routes)
+    }
+
+    /// All links, for people.
+    pub(crate) fn snapshot(&self, now: Instant) -> Vec<LinkSnapshot> {
+        self.links.values().map(|entry| entry.link.snapshot(now)).collect()
+    }
+
+    fn with<T>(
+        &mut self,
+        now: Instant,
+        peer: PeerIndex,
+        act: impl FnOnce(&mut Link, &mut Shared) -> T,
+    ) -> Option<T> {
+        let entry = self.links.get_mut(&peer)?;
+        let result = act(&mut entry.link, &mut self.shared);
+        if entry.link.take_changed() {
+            entry.route = Arc::new(entry.link.route());
+            self.changed = true;
+        }
+        let deadline = entry.link.poll_timeout(now, &self.shared);
+        self.set_deadline(peer, deadline);
+        Some(result)
+    }
+
+    fn set_deadline(&mut self, peer: PeerIndex, deadline: Option<Instant>) {
+        let Some(entry) = self.links.get_mut(&peer) else { return };
+        if let Some(old) = std::mem::replace(&mut entry.deadline, deadline) {
+            self.deadlines.remove(&(old, peer));
+        }
+        if let Some(deadline) = deadline {
+            self.deadlines.insert((deadline, peer));
+        }
+    }
+}
+
+/// More peers than a host has links.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+#[error("at most {LINKS_MAX} peers have links")]
+pub struct LinksFull;

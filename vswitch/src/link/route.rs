@@ -1,0 +1,80 @@
+//! What workers need to know of links: never changed, replaced as a whole.
+
+use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Instant};
+
+use super::counters::LinkCounters;
+use crate::{
+    session::Session,
+    switch::{NetworkId, PeerIndex},
+};
+
+/// All links, as workers see them until the next publication.
+#[derive(Debug, Default)]
+pub(crate) struct Routes {
+    /// By the index in a datagram.
+    pub(crate) sessions: HashMap<u32, Arc<Session>>,
+    /// By peer.
+    pub(crate) peers: HashMap<PeerIndex, Arc<Route>>,
+}
+
+/// The way to one peer.
+#[derive(Debug)]
+pub(crate) struct Route {
+    pub(crate) peer: PeerIndex,
+    /// Present while the link is up.
+    pub(crate) sending: Option<Sending>,
+    /// Sorted by network: channels that are open or may become so; for any other network frames are refused.
+    pub(crate) send: Vec<(NetworkId, SendState)>,
+    /// Sorted by number: what the peer may send.
+    pub(crate) receive: Vec<(u32, NetworkId, Instant)>,
+    pub(crate) counters: Arc<LinkCounters>,
+}
+
+/// With what and where to.
+#[derive(Debug, Clone)]
+pub(crate) struct Sending {
+    pub(crate) session: Arc<Session>,
+    pub(crate) endpoint: SocketAddr,
+    /// The largest datagram the path takes.
+    pub(crate) datagram_bytes: usize,
+}
+
+/// Whether frames of a network may go to the peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum SendState {
+    Open {
+        channel: u32,
+        until: Instant,
+    },
+    /// Hold the frame: the link or channel is being opened.
+    Waiting,
+}
+
+impl Route {
+    /// Whether frames of this network may go to the peer; none: not as things are.
+    #[inline]
+    pub(crate) fn send_state(&self, network: NetworkId) -> Option<SendState> {
+        let place = self.send.binary_search_by_key(&network, |(id, _)| *id).ok()?;
+        Some(self.send[place].1)
+    }
+
+    /// The network of a channel number, if the peer may send on it now.
+    #[inline]
+    pub(crate) fn receive_network(&self, channel: u32, now: Instant) -> Result<NetworkId, NotReceivable> {
+        let place = self
+            .receive
+            .binary_search_by_key(&channel, |(number, ..)| *number)
+            .map_err(|_| NotReceivable::Unknown)?;
+        let (_, network, until) = self.receive[place];
+        if now < until { Ok(network) } else { Err(NotReceivable::Lapsed) }
+    }
+}
+
+/// Why a frame is not taken from a peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NotReceivable {
+    /// No such channel: the peer should be told.
+    Unknown,
+    /// Its time is over; the peer knows.
+    Lapsed,
+}

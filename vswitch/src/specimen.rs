@@ -130,3 +130,65 @@ pub(crate) fn solicited_node(address: Ipv6Addr) -> (MacAddr, Ipv6Addr) {
     let group = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 1, 0xff00 | u16::from(a), low);
     (MacAddr([0x33, 0x33, 0xff, a, b, c]), group)
 }
+
+/// A small generator with a fixed seed (SplitMix64): the same bytes in each run.
+struct Dice(u64);
+
+impl Dice {
+    fn roll(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
+    }
+
+    fn below(&mut self, bound: usize) -> usize {
+        usize::try_from(self.roll() % u64::try_from(bound).unwrap()).unwrap()
+    }
+
+    fn byte(&mut self) -> u8 {
+        self.roll().to_le_bytes()[0]
+    }
+}
+
+/// Feeds random bytes to a decoder, then frames of all kinds, damaged.
+pub(crate) fn hostile(rounds: usize, mut decode: impl FnMut(&[u8])) {
+    let mut dice = Dice(1);
+    for _ in 0..rounds {
+        let bytes: Vec<u8> = (0..dice.below(200)).map(|_| dice.byte()).collect();
+        decode(&bytes);
+    }
+    let (a, b) = (MacAddr([2, 0, 0, 0, 0, 1]), MacAddr([2, 0, 0, 0, 0, 2]));
+    let (a4, b4) = (Ipv4Addr::new(10, 7, 0, 1), Ipv4Addr::new(10, 7, 0, 2));
+    let (a6, b6) = (Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 1), Ipv6Addr::new(0xfd00, 0, 0, 0, 0, 0, 0, 2));
+    let options = [&[17, 0, 1, 4, 0, 0, 0, 0][..], &udp(1, 2, b"behind options")].concat();
+    let frames = [
+        arp(b, Operation::Request, (a, a4), (b, b4)),
+        neighbour(solicited_node(b6), (a, a6), nd::NEIGHBOUR_SOLICITATION, b6, Some(a)),
+        neighbour((b, b6), (a, a6), nd::NEIGHBOUR_ADVERTISEMENT, a6, Some(a)),
+        ethernet(b, a, &[5, 6], 0x0800, &ipv4(a4, b4, protocol::UDP, &udp(1, 2, b"tagged"))),
+        ethernet(b, a, &[], 0x86dd, &ipv6(a6, b6, protocol::HOP_BY_HOP, 64, &options)),
+        ethernet(b, a, &[], 0x0800, &ipv4(a4, b4, protocol::TCP, &[0x50; 40])),
+    ];
+    for frame in frames {
+        damaged(&frame, frame.len(), rounds / 10, &mut decode);
+        damaged(&frame[14..], frame.len() - 14, rounds / 10, &mut decode);
+    }
+}
+
+/// Feeds good bytes with up to four changes among the first `reach` and perhaps cut short.
+pub(crate) fn damaged(good: &[u8], reach: usize, rounds: usize, mut decode: impl FnMut(&[u8])) {
+    let mut dice = Dice(u64::try_from(good.len()).unwrap());
+    decode(good);
+    for _ in 0..rounds {
+        let mut bytes = good.to_vec();
+        for _ in 0..dice.below(5) {
+            let at = dice.below(reach.min(bytes.len()));
+            bytes[at] = if dice.roll().is_multiple_of(2) { dice.byte() } else { bytes[at] ^ (1 << dice.below(8)) };
+        }
+        if dice.roll().is_multiple_of(3) {
+            bytes.truncate(dice.below(bytes.len()));
+        }
+        decode(&bytes);
+    }
+}

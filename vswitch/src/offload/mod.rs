@@ -70,3 +70,42 @@ impl Refusals {
         Refusal::ALL.iter().copied().zip(self.0.values())
     }
 }
+
+/// Fuzz entry: the bytes are the largest frame of a path (two bytes), whether a peer says its checksums are open (one), and what a
+/// guest wrote: a virtio header and a frame. The frame is cut as a guest's and joined as a peer's.
+pub fn fuzz(bytes: &[u8]) {
+    let [high, low, partial, written @ ..] = bytes else { return };
+    let Some((header, frame)) = written.split_at_checked(HEADER_BYTES) else { return };
+    let frame_max = usize::from(u16::from_be_bytes([*high, *low]));
+    let mut deliver = |_, slices: &[std::io::IoSlice<'_>]| assert_eq!(slices[0].len(), HEADER_BYTES);
+    if let Ok(header) = VnetHeader::parse(header) {
+        assert_eq!(VnetHeader::parse(&header.encode()), Ok(header));
+        let mut frame = frame.to_vec();
+        if let Ok(Prepared::Segments(segments)) = prepare(&header, &mut frame, frame_max) {
+            let mut pieces = Vec::new();
+            let mut joiner = Joiner::new();
+            let mut received = Vec::new();
+            for index in 0..segments.count() {
+                let start = pieces.len();
+                pieces.resize(start + segments.frame_bytes_max(), 0);
+                let end = start + segments.write(&frame, index, Checksum::Partial, &mut pieces[start..]);
+                received.push(Received { start, end, partial: true });
+            }
+            for received in received {
+                let outcome = joiner.push(&pieces, (), Capabilities::ALL, received, &mut deliver);
+                assert_eq!(outcome, Ok(()), "what was cut has a transport");
+            }
+            joiner.flush(&pieces, &mut deliver);
+        }
+    }
+    let mut joiner = Joiner::new();
+    for _ in 0..2 {
+        let received = Received { start: 0, end: frame.len(), partial: partial & 1 == 1 };
+        // A refusal is as good as a delivery.
+        let _ = joiner.push(frame, (), Capabilities::ALL, received, &mut deliver);
+    }
+    joiner.flush(frame, &mut deliver);
+}
+
+#[cfg(test)]
+mod tests;

@@ -292,5 +292,42 @@ impl PortSnapshot {
     }
 }
 
+/// Fuzz entry: the bytes come as a frame from a port and from a peer, in a network where all is known and in one that learns.
+pub fn fuzz(frame: &[u8]) {
+    const MACHINE: MacAddr = MacAddr([2, 0, 0, 0, 0, 1]);
+    let (here, there) = (HostId::random(), HostId::random());
+    let binding = |number: u8, host| MachineBinding {
+        mac: MacAddr([2, 0, 0, 0, 0, number]),
+        ipv4: vec![[10, 7, 0, number].into()],
+        ipv6: vec![[0xfd00, 0, 0, 0, 0, 0, 0, u16::from(number)].into()],
+        host,
+    };
+    #[expect(
+        clippy::disallowed_methods,
+        reason = "an Instant can be made in no other way; it is used once and passed on"
+    )]
+    let now = Instant::now();
+    for (allow_unknown, guard) in [(false, Guard::Strict), (true, Guard::AllowUnknown)] {
+        let switch = Switch::new(here, now, 1);
+        let id = NetworkId([1; 16]);
+        let machines = vec![binding(1, here), binding(2, there)];
+        let network = NetworkConfig { id, mtu: 1500, machines, hosts: vec![there], allow_unknown };
+        switch.set_network(&network).expect("a small network without contradictions");
+        let own = binding(1, here);
+        let config = PortConfig { mac: MACHINE, ipv4: own.ipv4, ipv6: own.ipv6, guard, vnet_hdr: true };
+        let port = switch.attach(id, config).expect("its machine is in the record");
+        let peer = switch.peer(there).expect("the second host");
+        let worker = switch.worker();
+        if let Decision::Many(egress) = worker.from_port(now, port, frame) {
+            assert!(!egress.ports().any(|other| other == port), "nothing returns to its port");
+        }
+        match worker.from_peer(now, peer, id, frame) {
+            Decision::Peer(..) => panic!("split horizon: a link's frame went to a link"),
+            Decision::Many(egress) => assert!(egress.peers.is_empty(), "split horizon"),
+            Decision::Port(_) | Decision::Answer(_) | Decision::Drop(_) => {}
+        }
+    }
+}
+
 #[cfg(test)]
 mod tests;

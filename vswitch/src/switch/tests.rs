@@ -868,3 +868,8 @@ fn a_peer_is_forgotten_only_when_no_network_has_it() {
     world.switch.forget_peer(there);
     assert_eq!(world.switch.host_of(world.there), None);
 }
+
+#[test]
+fn no_bytes_make_the_switch_panic() {
+    specimen::hostile(300, fuzz);
+}

@@ -63,8 +63,8 @@ pub const HOST_SLICES_MAX: usize = 256;
 pub const HOLDS_PER_COORDINATOR_MAX: usize = 8;
 /// Registers a steward keeps, live and finished ones; new slices are refused when it is full.
 pub const REGISTERS_MAX: usize = 1024;
-/// Registers in the making one coordinator may have at one steward.
-pub const FORMING_PER_COORDINATOR_MAX: usize = 16;
+/// Registers without a decision that one host may have made a steward keep: nobody fills its table alone.
+pub const UNDECIDED_PER_HOST_MAX: usize = 16;
 /// Changes a node runs against registers at once; further ones wait for their next occasion.
 pub const CHANGES_MAX: usize = 128;
 

@@ -162,7 +162,7 @@ fn count_steps(spec: &Spec) -> u64 {
 fn counts_at(spec: &Spec, step: u64, steps: u64) -> Vec<u64> {
     let count = |group: &Group| {
         let (min, max) = (u64::from(group.count.min), u64::from(group.count.max));
-        min + if steps == 0 { 0 } else { (max - min) * step / steps }
+        min + ((max - min) * step).checked_div(steps).unwrap_or(0)
     };
     spec.groups.iter().map(count).collect()
 }

@@ -53,8 +53,12 @@ pub fn run(args: &DemoArgs, json: bool) -> Result<Exit, Failure> {
     }
 }
 
-/// The demo's own re-executions of this program, recognised by their first argument; before any thread exists.
+/// The processes of the lab and of the benches, which are this program again, recognised by their first argument; before any thread
+/// exists.
 pub fn reexec(argv: &[OsString]) -> Option<ExitCode> {
+    if let Some(exit) = crate::bench::reexec(argv) {
+        return Some(exit);
+    }
     let args: Vec<OsString> = std::iter::once(OsString::new()).chain(argv.iter().cloned()).collect();
     let code = reexec::main(&args)?;
     Some(ExitCode::from(u8::try_from(code).unwrap_or(u8::MAX)))

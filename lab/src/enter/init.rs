@@ -28,6 +28,8 @@ pub(crate) fn main(arguments: &Arguments<'_>) -> i32 {
 
 fn prepare() -> Result<(), String> {
     follow_across(Signal::SIGKILL)?;
+    // The janitor puts this process where its children shall be.
+    std::io::stdin().read_line(&mut String::new()).map_err(attempted("wait for the janitor"))?;
     unshare(CloneFlags::CLONE_NEWNS).map_err(reasons::no_other_namespace)?;
     make_mounts_private().map_err(attempted("make the mounts private"))?;
     mount_proc().map_err(reasons::no_proc)?;

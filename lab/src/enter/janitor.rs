@@ -4,7 +4,7 @@
 //! reaches the caller alone, which decides).
 
 use std::fs::{self, File};
-use std::io;
+use std::io::{self, Write as _};
 use std::os::unix::fs::symlink;
 use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
@@ -14,6 +14,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::{alarm, getegid, geteuid, mkdtemp, setsid};
 
+use super::cgroup::{self, Groups};
 use super::{DIRECTORY_VARIABLE, GRACE_SECONDS, reasons};
 use crate::process::{attempted, block, follow, pid_of, reap};
 use crate::reexec::{Arguments, EXIT_FAILED, EXIT_UNAVAILABLE, INIT, PROGRAM_VARIABLE, SELF_PROGRAM};
@@ -31,10 +32,11 @@ pub(crate) fn main(arguments: &Arguments<'_>) -> i32 {
         Ok(directory) => directory,
         Err(reason) => return refuse(&reason, EXIT_FAILED),
     };
+    let groups = Groups::make(&directory.name());
     if let Err(reason) = enter_namespaces() {
         return refuse(&reason, EXIT_UNAVAILABLE);
     }
-    match watch(arguments, &directory) {
+    match watch(arguments, &directory, &groups) {
         Ok(code) => code,
         Err(reason) => refuse(&reason, EXIT_FAILED),
     }
@@ -61,7 +63,7 @@ fn enter_namespaces() -> Result<(), String> {
     unshare(others).map_err(reasons::no_other_namespace)
 }
 
-fn watch(arguments: &Arguments<'_>, directory: &Directory) -> Result<i32, String> {
+fn watch(arguments: &Arguments<'_>, directory: &Directory, groups: &Groups) -> Result<i32, String> {
     // After the change of credentials, which clears the death signal.
     follow(Signal::SIGTERM, arguments)?;
     let signals = block(&[Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT, Signal::SIGHUP, Signal::SIGALRM])
@@ -77,6 +79,12 @@ fn watch(arguments: &Arguments<'_>, directory: &Directory) -> Result<i32, String
         .spawn()
         .map_err(attempted("start the first process of the lab"))?;
     let pid = pid_of(&init);
+    groups.take(init.id())?;
+    init.stdin
+        .as_ref()
+        .map(|mut stdin| stdin.write_all(b"go\n"))
+        .transpose()
+        .map_err(attempted("release the lab"))?;
     for name in arguments.all("--expose") {
         directory.expose(name, init.id()).map_err(attempted("make a link to a host's state"))?;
     }
@@ -106,10 +114,16 @@ struct Directory {
 impl Directory {
     fn make() -> Result<Self, String> {
         sweep();
+        cgroup::sweep(DIRECTORY_PREFIX, |name| Path::new(DIRECTORY_PARENT).join(name).exists());
         let template = Path::new(DIRECTORY_PARENT).join(format!("{DIRECTORY_PREFIX}XXXXXX"));
         let path = mkdtemp(&template).map_err(attempted("make a directory in /tmp"))?;
         let lock = lock(&path).map_err(attempted("lock the lab's directory"))?;
         Ok(Self { path, _lock: lock })
+    }
+
+    /// The lab's name, wherever it needs one.
+    fn name(&self) -> String {
+        self.path.file_name().unwrap_or_default().to_string_lossy().into_owned()
     }
 
     /// Inside, the path is in the tmpfs; outside, a link leads through the first process to it.

@@ -1,16 +1,17 @@
 //! The way into a lab: from an ordinary process, root or not, to a body that runs as uid 0 in namespaces of its own.
 //!
-//! Owns: the caller's side (this file), the janitor that makes the namespaces and cleans up (`janitor`), the first process inside
-//! (`init`), and the reasons why a machine does not let us (`reasons`). Refuses to know what the body does.
+//! Owns: the caller's side (this file), the janitor that makes the namespaces and cleans up (`janitor`, and `cgroup` for control
+//! groups), the first process inside (`init`), and the reasons why a machine does not let us (`reasons`). Refuses to know what the body does.
 //!
 //! A story of the end: Ctrl-C reaches the caller, which sends the janitor `SIGTERM`; the janitor passes it to the init and that to
 //! the body, which may finish in its own way; after [`GRACE_SECONDS`] the janitor kills the init, and with it the kernel kills
 //! every process of the pid namespace. Killed with `-9`, the caller takes the janitor along by the death signal, to the same end;
 //! a killed janitor takes the init. All state lives in a tmpfs of the lab's own mount namespace and vanishes with the last process;
-//! what stands outside is one directory of symbolic links, removed by the janitor, or by the next one if ours was killed.
+//! what stands outside is one directory of symbolic links and one control group, removed by the janitor, or by the next one if ours was killed.
 //!
 //! Sources: user_namespaces(7), pid_namespaces(7), mount_namespaces(7), prctl(2) `PR_SET_PDEATHSIG`.
 
+mod cgroup;
 pub(crate) mod init;
 pub(crate) mod janitor;
 mod reasons;

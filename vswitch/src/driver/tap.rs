@@ -143,6 +143,24 @@ impl TapQueue {
         self.takes
     }
 
+    /// Gives up super-frames that this queue's device could hand over, as far as the kernel can without them: checksums too, if none is left.
+    /// It counts for the whole device. Measurements use it to show what offloads are worth.
+    pub fn restrict(&mut self, takes: Capabilities) -> io::Result<()> {
+        let wanted = |rung: &(libc::c_uint, Capabilities)| {
+            let (offloads, gives) = rung;
+            let none = takes == Capabilities::NONE;
+            gives.is_within(takes) && (!none || *offloads == 0)
+        };
+        let Some((offloads, gives)) = LADDER.iter().find(|rung| wanted(rung)) else {
+            return Err(io::ErrorKind::InvalidInput.into());
+        };
+        if self.vnet_header {
+            set_offloads(&self.fd, *offloads)?;
+            self.takes = *gives;
+        }
+        Ok(())
+    }
+
     /// Reads one frame with its virtio header. `WouldBlock` when there is none; a frame longer than the buffer is cut.
     #[inline]
     pub fn read(&self, buffer: &mut [u8]) -> io::Result<usize> {
@@ -242,8 +260,7 @@ fn control<T: Argument>(fd: &OwnedFd, request: libc::Ioctl, argument: &mut T) ->
 #[expect(unsafe_code, reason = "this call has no safe wrapper")]
 fn set_offloads(fd: &OwnedFd, offloads: libc::c_uint) -> io::Result<()> {
     // SAFETY: The descriptor is open, and the argument is passed by value: no memory is touched.
-    let outcome =
-        unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNSETOFFLOAD, libc::c_ulong::from(offloads)) };
+    let outcome = unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNSETOFFLOAD, libc::c_ulong::from(offloads)) };
     if outcome < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
 }
 

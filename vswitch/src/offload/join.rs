@@ -10,8 +10,9 @@
 //!   the same where don't-fragment makes it meaningless (RFC 6864); a right header checksum;
 //! - IPv6: same traffic class, flow label, hop limit and extension headers;
 //! - TCP (RFC 9293): the next sequence number exactly; same acknowledgement, window, urgent pointer and options; same flags but for FIN
-//!   and PSH, which may come with the last, and CWR, which may come with the first; none of SYN, RST, URG; some payload,
-//!   and not more than the first frame's;
+//!   and PSH, which may come with the last; none of SYN, RST, URG; some payload, and not more than the first frame's;
+//! - no CWR: for RFC 3168 it is news, for accurate ECN part of a counter that a super-frame would spoil. (Linux joins frames
+//!   that all have it, which is right only where nobody cuts them again.)
 //! - UDP: some payload, not more than the first's; with a checksum;
 //! - both checksums partial, or both right.
 //!
@@ -208,6 +209,11 @@ impl<P: Copy + Eq> Joiner<P> {
 }
 
 impl Capabilities {
+    /// Whether these are no more than others.
+    pub(crate) const fn is_within(self, others: Self) -> bool {
+        (!self.tcp4 || others.tcp4) && (!self.tcp6 || others.tcp6) && (!self.udp || others.udp)
+    }
+
     const fn take(self, layout: &Layout) -> bool {
         match (layout.transport, layout.version) {
             (Transport::Tcp, Version::V4) => self.tcp4,
@@ -228,7 +234,7 @@ fn may_start(layout: &Layout, frame: &[u8]) -> bool {
     }
     let upper = &frame[layout.upper..];
     match layout.transport {
-        Transport::Tcp => upper[FLAGS] & (FIN | SYN | RST | PSH | URG) == 0,
+        Transport::Tcp => upper[FLAGS] & (FIN | SYN | RST | PSH | URG | CWR) == 0,
         Transport::Udp => {
             usize::from(u16::from_be_bytes([upper[4], upper[5]])) == layout.end - layout.upper
                 && upper[6..8] != [0, 0]
@@ -381,10 +387,10 @@ impl<P: Copy + Eq> Flow<P> {
                     |header: &[u8]| u32::from_be_bytes([header[4], header[5], header[6], header[7]]);
                 #[expect(clippy::cast_possible_truncation, reason = "below 64 KiB")]
                 let next = sequence(a).wrapping_add(self.payload_bytes as u32);
-                // First frames have none of FIN, SYN, RST, PSH and URG.
+                // First frames have none of FIN, SYN, RST, PSH, URG and CWR.
                 sequence(b) == next
                     && a[8..13] == b[8..13]
-                    && a[FLAGS] & !CWR == b[FLAGS] & !(FIN | PSH)
+                    && a[FLAGS] == b[FLAGS] & !(FIN | PSH)
                     && a[14..16] == b[14..16]
                     && a[18..] == b[18..]
             }
@@ -462,11 +468,10 @@ impl<P: Copy + Eq> Flow<P> {
         let upper = &mut head[layout.upper..];
         let gso = match layout.transport {
             Transport::Tcp => {
-                let ecn = upper[FLAGS] & CWR != 0;
                 upper[FLAGS] |= self.last_flags;
                 match layout.version {
-                    Version::V4 => Gso::Tcp4 { ecn },
-                    Version::V6 => Gso::Tcp6 { ecn },
+                    Version::V4 => Gso::Tcp4 { ecn: false },
+                    Version::V6 => Gso::Tcp6 { ecn: false },
                 }
             }
             Transport::Udp => {

@@ -108,4 +108,6 @@ pub fn fuzz(bytes: &[u8]) {
 }
 
 #[cfg(test)]
+mod kernel;
+#[cfg(test)]
 mod tests;

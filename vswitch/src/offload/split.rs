@@ -1,8 +1,8 @@
 //! From what a TAP gave to frames that can cross a link: super-frames are cut as the kernel's GSO cuts them.
 //!
 //! # Rules for segment `i` of a TCP super-frame (`tcp_gso_segment`, `inet_gso_segment`, `ipv6_gso_segment`)
-//! - sequence number + `i` × size; FIN and PSH on the last only; CWR on the first only if the header says so (RFC 3168), else as it
-//!   was; everything else as in the original;
+//! - sequence number + `i` × size; FIN and PSH on the last only; CWR on the first only (RFC 3168; a kernel hands no super-frame of
+//!   accurate ECN to a TAP, which would want it on all); everything else as in the original;
 //! - IPv4 id + `i`; total length and header checksum, or the IPv6 payload length, of this segment;
 //! - TCP may be cut smaller than the kernel asked for where the path takes no more: its segments are a byte stream (RFC 9293 section 3.7.1).
 //!
@@ -98,8 +98,6 @@ pub struct Segments {
     /// Payload of each segment but the last.
     size: usize,
     count: usize,
-    /// CWR stays on the first segment only.
-    ecn: bool,
     /// Sum of the IPv4 header without length, id and checksum.
     network_sum: Sum,
     /// The pseudo-header's sum without the length.
@@ -112,12 +110,12 @@ impl Segments {
     /// Checks a super-frame against its header and plans the cuts.
     pub fn plan(header: &VnetHeader, frame: &[u8], frame_max: usize) -> Result<Self, Refusal> {
         let layout = Layout::of(frame).ok_or(Refusal::GsoMismatch)?;
-        let ecn = match (header.gso, layout.version, layout.transport) {
-            (Gso::Tcp4 { ecn }, Version::V4, Transport::Tcp)
-            | (Gso::Tcp6 { ecn }, Version::V6, Transport::Tcp) => ecn,
-            (Gso::Udp, _, Transport::Udp) => false,
+        match (header.gso, layout.version, layout.transport) {
+            (Gso::Tcp4 { .. }, Version::V4, Transport::Tcp)
+            | (Gso::Tcp6 { .. }, Version::V6, Transport::Tcp)
+            | (Gso::Udp, _, Transport::Udp) => {}
             _ => return Err(Refusal::GsoMismatch),
-        };
+        }
         if layout.end != frame.len() {
             return Err(Refusal::LengthMismatch);
         }
@@ -136,7 +134,6 @@ impl Segments {
             layout,
             size,
             count: payload_bytes.div_ceil(size).max(1),
-            ecn,
             network_sum: network_sum(&layout, frame),
             pseudo_sum: pseudo_sum(&layout, frame),
             upper_sum: upper_sum(&layout, frame),
@@ -210,7 +207,7 @@ impl Segments {
                 if index + 1 < self.count {
                     upper[FLAGS] &= !(FIN | PSH);
                 }
-                if index > 0 && self.ecn {
+                if index > 0 {
                     upper[FLAGS] &= !CWR;
                 }
                 let flags = u16::from_be_bytes([upper[12], upper[13]]);

@@ -18,24 +18,24 @@ const FRAME_MAX: usize = 65_536;
 
 /// Everything that makes one TCP or UDP frame.
 #[derive(Debug, Clone, PartialEq, Eq)]
-struct Recipe {
-    tags: Vec<u16>,
-    v6: bool,
-    udp: bool,
+pub(super) struct Recipe {
+    pub(super) tags: Vec<u16>,
+    pub(super) v6: bool,
+    pub(super) udp: bool,
     /// Destination options of so many units of eight bytes (IPv6).
-    extension: Option<u8>,
-    flow: u16,
-    traffic_class: u8,
-    hop_limit: u8,
-    dont_fragment: bool,
-    id: u16,
-    sequence: u32,
-    acknowledgement: u32,
-    flags: u8,
-    window: u16,
-    options: Vec<u8>,
-    payload: Vec<u8>,
-    padding: usize,
+    pub(super) extension: Option<u8>,
+    pub(super) flow: u16,
+    pub(super) traffic_class: u8,
+    pub(super) hop_limit: u8,
+    pub(super) dont_fragment: bool,
+    pub(super) id: u16,
+    pub(super) sequence: u32,
+    pub(super) acknowledgement: u32,
+    pub(super) flags: u8,
+    pub(super) window: u16,
+    pub(super) options: Vec<u8>,
+    pub(super) payload: Vec<u8>,
+    pub(super) padding: usize,
 }
 
 impl Recipe {
@@ -54,7 +54,7 @@ impl Recipe {
     }
 
     /// The frame with complete checksums, from scratch.
-    fn frame(&self) -> Vec<u8> {
+    pub(super) fn frame(&self) -> Vec<u8> {
         let kind = if self.udp { protocol::UDP } else { protocol::TCP };
         let mut segment = if self.udp {
             specimen::udp(self.flow, 53, &self.payload)
@@ -102,7 +102,7 @@ impl Recipe {
     }
 
     /// The frame as a kernel leaves it: only the pseudo-header is summed.
-    fn partial(&self) -> Vec<u8> {
+    pub(super) fn partial(&self) -> Vec<u8> {
         let mut frame = self.frame();
         let layout = Layout::of(&frame).unwrap();
         let pseudo = layout.pseudo(&frame, u32::try_from(layout.end - layout.upper).unwrap()).folded();
@@ -112,7 +112,7 @@ impl Recipe {
     }
 
     /// The header a TAP gives with the super-frame.
-    fn header(&self, gso_size: u16, ecn: bool) -> VnetHeader {
+    pub(super) fn header(&self, gso_size: u16, ecn: bool) -> VnetHeader {
         let layout = Layout::of(&self.frame()).unwrap();
         VnetHeader {
             gso: match (self.udp, self.v6) {
@@ -131,7 +131,7 @@ impl Recipe {
     }
 
     /// The segments by the rules of the module doc, each from scratch.
-    fn segments(&self, size: usize, ecn: bool) -> Vec<Self> {
+    fn segments(&self, size: usize) -> Vec<Self> {
         let count = self.payload.chunks(size).count();
         let segment = |(index, payload): (usize, &[u8])| {
             let mut segment = self.clone();
@@ -141,7 +141,7 @@ impl Recipe {
             if index + 1 < count {
                 segment.flags &= !0x09;
             }
-            if index > 0 && ecn {
+            if index > 0 {
                 segment.flags &= !0x80;
             }
             segment
@@ -201,7 +201,7 @@ fn bytes(lengths: impl Into<proptest::collection::SizeRange>) -> impl Strategy<V
 }
 
 /// Cuts a super-frame the way a link does.
-fn cut(header: &VnetHeader, frame: &[u8], checksum: Checksum) -> Vec<Vec<u8>> {
+pub(super) fn cut(header: &VnetHeader, frame: &[u8], checksum: Checksum) -> Vec<Vec<u8>> {
     let segments = Segments::plan(header, frame, FRAME_MAX).unwrap();
     let one = |index| {
         let mut out = vec![0xee; segments.frame_bytes(index) + 3];
@@ -215,7 +215,7 @@ fn cut(header: &VnetHeader, frame: &[u8], checksum: Checksum) -> Vec<Vec<u8>> {
 }
 
 /// Joins frames of one batch the way a link does: what is delivered, each as one piece.
-fn join(frames: &[(Vec<u8>, bool)], takes: Capabilities) -> Vec<(VnetHeader, Vec<u8>)> {
+pub(super) fn join(frames: &[(Vec<u8>, bool)], takes: Capabilities) -> Vec<(VnetHeader, Vec<u8>)> {
     let arena: Vec<u8> = frames.iter().flat_map(|(frame, _)| frame).copied().collect();
     let mut delivered = Vec::new();
     let mut deliver = |port: u8, slices: &[IoSlice<'_>]| {
@@ -255,7 +255,7 @@ proptest! {
     ) {
         let ecn = ecn && !whole.udp;
         let expected: Vec<Vec<u8>> =
-            whole.segments(usize::from(size), ecn).iter().map(Recipe::frame).collect();
+            whole.segments(usize::from(size)).iter().map(Recipe::frame).collect();
         let is = cut(&whole.header(size, ecn), &whole.partial(), Checksum::Complete);
         prop_assert_eq!(is, expected);
     }
@@ -264,7 +264,7 @@ proptest! {
     #[test]
     fn partial_segments_hold_the_pseudo_sum(whole in recipe(bytes(1..6000)), size in 30u16..3000) {
         let expected: Vec<Vec<u8>> =
-            whole.segments(usize::from(size), false).iter().map(Recipe::partial).collect();
+            whole.segments(usize::from(size)).iter().map(Recipe::partial).collect();
         let is = cut(&whole.header(size, false), &whole.partial(), Checksum::Partial);
         // 0 and 0xffff are the same number; which one stands there decides nothing.
         let same = |a: &[u8], b: &[u8]| {
@@ -282,9 +282,9 @@ proptest! {
         let mut whole = whole;
         // With one segment there is nothing to join, with 64 too much; FIN or PSH on a lone first frame makes no super-frame.
         prop_assume!((usize::from(size) + 1..usize::from(size) * 60).contains(&whole.payload.len()));
-        let ecn = whole.flags & 0x80 != 0 && !whole.udp;
-        whole.padding = 0;
-        let header = whole.header(size, ecn);
+        // CWR goes alone.
+        whole.flags &= !0x80;
+        let header = whole.header(size, false);
         let frame = whole.partial();
         let checksum = if complete { Checksum::Complete } else { Checksum::Partial };
         let frames: Vec<_> =
@@ -293,7 +293,7 @@ proptest! {
         prop_assert_eq!(joined.len(), 1);
         prop_assert_eq!(&joined[0].0, &header);
         let wire = on_the_wire(joined[0].clone());
-        let expected: Vec<Vec<u8>> = whole.segments(usize::from(size), ecn).iter().map(Recipe::frame).collect();
+        let expected: Vec<Vec<u8>> = whole.segments(usize::from(size)).iter().map(Recipe::frame).collect();
         prop_assert_eq!(wire, expected);
     }
 
@@ -418,7 +418,7 @@ fn an_open_checksum_is_left_open_where_the_link_can_say_so_and_completed_elsewhe
 }
 
 /// A frame in the middle of an IPv4 TCP stream.
-fn plain() -> Recipe {
+pub(super) fn plain() -> Recipe {
     Recipe {
         tags: vec![],
         v6: false,
@@ -440,7 +440,7 @@ fn plain() -> Recipe {
 }
 
 /// The frame that continues another.
-fn next(frame: &Recipe) -> Recipe {
+pub(super) fn next(frame: &Recipe) -> Recipe {
     Recipe {
         id: frame.id.wrapping_add(1),
         sequence: frame.sequence.wrapping_add(u32::try_from(frame.payload.len()).unwrap()),
@@ -530,8 +530,8 @@ fn push_fin_and_a_short_frame_end_a_super_frame() {
 }
 
 #[test]
-fn what_starts_with_push_fin_or_syn_goes_alone() {
-    for flags in [0x18, 0x11, 0x12, 0x14, 0x30] {
+fn what_starts_with_push_fin_syn_or_cwr_goes_alone() {
+    for flags in [0x18, 0x11, 0x12, 0x14, 0x30, 0x90] {
         let first = Recipe { flags, ..plain() };
         let second = Recipe { flags: 0x10, ..next(&first) };
         assert_eq!(pieces(&[first, second]), 2, "{flags:#x}");
@@ -638,7 +638,7 @@ fn what_has_no_transport_cannot_have_an_open_checksum() {
 
 /// What one step of a stream does to the frame before it.
 #[derive(Debug, Clone, Copy)]
-enum Twist {
+pub(super) enum Twist {
     Nothing,
     Short,
     Push,
@@ -670,7 +670,7 @@ fn twist() -> impl Strategy<Value = Twist> {
     ]
 }
 
-fn twisted(last: &Recipe, twist: Twist) -> (Recipe, Vec<u8>) {
+pub(super) fn twisted(last: &Recipe, twist: Twist) -> (Recipe, Vec<u8>) {
     let mut recipe = next(last);
     recipe.flags = 0x10;
     recipe.padding = 0;

@@ -31,12 +31,12 @@ pub enum Gso {
     None,
     /// TCP over IPv4.
     Tcp4 {
-        /// CWR belongs to the first segment only.
+        /// CWR is set, and belongs to the first segment only.
         ecn: bool,
     },
     /// TCP over IPv6.
     Tcp6 {
-        /// CWR belongs to the first segment only.
+        /// CWR is set, and belongs to the first segment only.
         ecn: bool,
     },
     /// UDP datagrams of one size, over either IP.

@@ -1,0 +1,462 @@
+//! The driver of sandboxes: machines on the host's own kernel.
+//!
+//! Owns the directory of machines and the choice of user ids; everything else of a machine is its keeper's, to which this driver
+//! speaks over `DIR/machines/<id>/keeper.sock`. It holds no state that a restart could lose: [`Driver::recover`] reads everything back
+//! from the directories and the keepers.
+//!
+//! | in a machine's directory | meaning |
+//! |---|---|
+//! | `keeper.sock` | the keeper's socket, 0600 |
+//! | `machine.json` | what to sweep up if the keeper is killed |
+//! | `keeper.log` | what the keeper could not tell anybody |
+//! | `console.log`, `console.log.1` | what the machine printed |
+//! | `upper`, `work` | the writable layer, and overlayfs's own directory |
+//! | `lower`, `root` | where the image and the root are mounted in the machine's own mount namespace; empty on the host |
+//! | `copy` | instead of a layer, a copy of the image where no overlay can be had |
+
+mod client;
+mod ranges;
+mod sweep;
+
+use std::fs;
+use std::io::{self, Write as _};
+use std::os::fd::OwnedFd;
+use std::os::unix::fs::DirBuilderExt;
+use std::path::{Path, PathBuf};
+use std::process::Stdio;
+use std::time::Duration;
+
+use crate::driver::{
+    Capabilities, Category, ControlError, Driver, Fate, MachineStatus, NicPort, PausedBy, Recovered,
+    StartError, Started, Task, Uids,
+};
+use crate::image::{ImageError, ImageStore};
+use crate::session::{ExecRequest, ExecSession, WinSize};
+use crate::setup::ids;
+use crate::spec::{KeeperCommand, MachineId, MachineSpec, Nic};
+use crate::wire::message::{ORDER_BYTES_MAX, Order, Reply, Request};
+use client::Client;
+use ranges::{Ranges, Reserved};
+use sweep::sweep;
+
+/// Beyond the spec's own limit: how long a keeper has to clean up and say so, before it is killed and swept up after.
+const CLEAN_UP_WITHIN: Duration = Duration::from_secs(5);
+/// An answer to a question that needs no waiting.
+const ANSWER_WITHIN: Duration = Duration::from_secs(10);
+
+/// Makes sandboxes.
+#[derive(Debug)]
+pub struct SandboxDriver {
+    directory: PathBuf,
+    images: ImageStore,
+    guest: PathBuf,
+    keeper: KeeperCommand,
+    ranges: Option<Ranges>,
+}
+
+/// Why a driver cannot work here.
+#[derive(Debug, thiserror::Error)]
+#[non_exhaustive]
+pub enum OpenDriverError {
+    /// The directory of machines.
+    #[error("{path}: {source}")]
+    Directory {
+        /// The directory.
+        path: PathBuf,
+        /// What the system answered.
+        source: io::Error,
+    },
+    /// The guest program could not be placed.
+    #[error(transparent)]
+    Image(#[from] ImageError),
+}
+
+impl SandboxDriver {
+    /// Opens a driver whose machines live in `directory`, made if needed. Call [`Driver::recover`] before starting machines.
+    ///
+    /// # Errors
+    /// The directory or the guest program's file cannot be made.
+    pub fn open(
+        directory: &Path,
+        images: ImageStore,
+        keeper: KeeperCommand,
+    ) -> Result<Self, OpenDriverError> {
+        let fail = |source| OpenDriverError::Directory { path: directory.to_owned(), source };
+        fs::DirBuilder::new().recursive(true).mode(0o700).create(directory).map_err(fail)?;
+        let directory = directory.canonicalize().map_err(fail)?;
+        let guest = images.guest()?;
+        let ranges = ids::ranges_can_be_mapped().then(|| Ranges::of(&directory));
+        Ok(Self { directory, images, guest, keeper, ranges })
+    }
+
+    fn place(&self, id: &MachineId) -> PathBuf {
+        self.directory.join(id.as_str())
+    }
+
+    async fn start_machine(&self, spec: &MachineSpec) -> Result<Started, StartError> {
+        spec.check()?;
+        let image_root = self.images.root(&spec.image).ok_or(StartError::NoImage(spec.image))?;
+        let reserved = match &self.ranges {
+            Some(ranges) => Some(ranges.reserve(&spec.id)?),
+            None => None,
+        };
+        let uids = reserved.as_ref().map_or(Uids::Single, Reserved::uids);
+        let directory = self.place(&spec.id);
+        make_directory(&directory, &spec.id)?;
+        let order = Order {
+            spec: spec.clone(),
+            directory: directory.clone(),
+            image_root,
+            guest: self.guest.clone(),
+            uids,
+        };
+        let guard = HalfStarted(Some(directory.clone()));
+        let mut birth = Birth { child: self.spawn_keeper(&spec.id, &directory)?, directory };
+        let within = spec.start_within + CLEAN_UP_WITHIN;
+        let outcome = match tokio::time::timeout(within, birth.lead(&order)).await {
+            Ok(outcome) => outcome,
+            Err(_) => Err(StartError::TooLate(spec.start_within)),
+        };
+        match outcome {
+            Ok(started) => {
+                guard.keep();
+                if let Some(reserved) = reserved {
+                    reserved.keep();
+                }
+                Ok(started)
+            }
+            Err(error) => {
+                birth.undo().await;
+                guard.keep();
+                Err(error)
+            }
+        }
+    }
+
+    /// The keeper, with one end of a socket as its standard input.
+    fn spawn_keeper(
+        &self,
+        id: &MachineId,
+        directory: &Path,
+    ) -> Result<(tokio::process::Child, Client), StartError> {
+        let fail = |attempt: String| move |source| StartError::Host { attempt, source };
+        let (ours, theirs) =
+            std::os::unix::net::UnixStream::pair().map_err(fail("open a socket pair".to_owned()))?;
+        let log = directory.join("keeper.log");
+        let log_file = fs::File::create(&log).map_err(fail(format!("make {}", log.display())))?;
+        let mut command = tokio::process::Command::new(&self.keeper.program);
+        command
+            .args(&self.keeper.arguments)
+            .arg(id.as_str())
+            .stdin(Stdio::from(OwnedFd::from(theirs)))
+            .stdout(Stdio::null())
+            .stderr(log_file)
+            .kill_on_drop(false);
+        let child =
+            command.spawn().map_err(fail(format!("start the keeper {}", self.keeper.program.display())))?;
+        drop(command);
+        let client = Client::over(ours).map_err(fail("speak to the keeper".to_owned()))?;
+        Ok((child, client))
+    }
+
+    async fn ask(
+        &self,
+        id: &MachineId,
+        request: Request,
+    ) -> Result<(Client, Reply, Vec<OwnedFd>), ControlError> {
+        self.ask_within(id, request, ANSWER_WITHIN).await
+    }
+
+    async fn ask_within(
+        &self,
+        id: &MachineId,
+        request: Request,
+        within: Duration,
+    ) -> Result<(Client, Reply, Vec<OwnedFd>), ControlError> {
+        let attempt = || format!("ask the keeper of {id}");
+        let talk = async {
+            let mut client = Client::connect(&self.place(id)).await.map_err(|error| match error.kind() {
+                io::ErrorKind::NotFound => ControlError::NotFound(id.clone()),
+                _ => ControlError::Keeper { attempt: attempt(), source: error },
+            })?;
+            client.send(&request).await?;
+            let (reply, descriptors) = client.reply().await?;
+            match reply {
+                Reply::Refused(words) => Err(ControlError::Refused(words)),
+                reply => Ok((client, reply, descriptors)),
+            }
+        };
+        match tokio::time::timeout(within, talk).await {
+            Ok(outcome) => outcome,
+            Err(_) => {
+                Err(ControlError::Keeper { attempt: attempt(), source: io::ErrorKind::TimedOut.into() })
+            }
+        }
+    }
+
+    async fn session(&self, id: &MachineId, request: Request) -> Result<ExecSession, ControlError> {
+        match self.ask(id, request).await? {
+            (client, Reply::Done, _) => Ok(client.into_session()),
+            (_, other, _) => Err(out_of_turn(&other)),
+        }
+    }
+
+    async fn done(&self, id: &MachineId, request: Request, within: Duration) -> Result<(), ControlError> {
+        match self.ask_within(id, request, within).await? {
+            (_, Reply::Done, _) => Ok(()),
+            (_, other, _) => Err(out_of_turn(&other)),
+        }
+    }
+
+    async fn remove_machine(&self, id: &MachineId) -> Result<(), ControlError> {
+        let directory = self.place(id);
+        match self.done(id, Request::Remove, ANSWER_WITHIN).await {
+            Ok(()) => {}
+            Err(ControlError::NotFound(_)) if !directory.exists() => {}
+            // Its keeper is gone or does not answer: do its work.
+            Err(ControlError::NotFound(_) | ControlError::Keeper { .. } | ControlError::Protocol(_)) => {
+                let left = sweep_apart(directory).await;
+                if !left.is_empty() {
+                    return Err(ControlError::Refused(format!("what is left of {id}: {}", left.join("; "))));
+                }
+            }
+            Err(error) => return Err(error),
+        }
+        if let Some(ranges) = &self.ranges {
+            ranges.release(id);
+        }
+        Ok(())
+    }
+
+    async fn recover_machines(&self) -> Result<Vec<Recovered>, ControlError> {
+        let fail =
+            |source| ControlError::Keeper { attempt: format!("read {}", self.directory.display()), source };
+        let mut recovered = Vec::new();
+        for entry in fs::read_dir(&self.directory).map_err(fail)? {
+            let entry = entry.map_err(fail)?;
+            let Some(id) = entry.file_name().to_str().and_then(|name| name.parse::<MachineId>().ok()) else {
+                continue;
+            };
+            let fate = match self.find(&id).await {
+                Ok((status, nics)) => {
+                    if let (Some(ranges), Uids::Range { first, .. }) = (&self.ranges, status.limits.uids) {
+                        ranges.note(&id, first);
+                    }
+                    Fate::Found { status: Box::new(status), nics }
+                }
+                Err(error) => {
+                    tracing::info!(machine = %id, %error, "its keeper is gone; sweeping up");
+                    Fate::Dead { left: sweep_apart(entry.path()).await }
+                }
+            };
+            recovered.push(Recovered { id, fate });
+        }
+        Ok(recovered)
+    }
+
+    async fn find(&self, id: &MachineId) -> Result<(MachineStatus, Vec<NicPort>), ControlError> {
+        let status = match self.ask(id, Request::Status).await? {
+            (_, Reply::Status(status), _) => *status,
+            (_, other, _) => return Err(out_of_turn(&other)),
+        };
+        match self.ask(id, Request::Attach).await? {
+            (_, Reply::Attached { nics, .. }, descriptors) => Ok((status, ports(nics, descriptors)?)),
+            (_, other, _) => Err(out_of_turn(&other)),
+        }
+    }
+}
+
+/// A keeper that makes a machine.
+struct Birth {
+    child: (tokio::process::Child, Client),
+    directory: PathBuf,
+}
+
+impl Birth {
+    async fn lead(&mut self, order: &Order) -> Result<Started, StartError> {
+        let (child, client) = &mut self.child;
+        let bytes = serde_json::to_vec(order)
+            .map_err(|error| StartError::SetUp(format!("write the order: {error}")))?;
+        if bytes.len() > ORDER_BYTES_MAX {
+            return Err(StartError::SetUp(format!("an order of {} bytes is too large", bytes.len())));
+        }
+        let told = client.send_order(&bytes).await;
+        let answer = match told {
+            Ok(()) => client.reply().await,
+            Err(error) => Err(error),
+        };
+        match answer {
+            Ok((Reply::Started { limits }, descriptors)) => {
+                let nics =
+                    order.spec.nics.iter().map(|Nic { name, queues, .. }| (name.clone(), *queues)).collect();
+                let nics = ports(nics, descriptors).map_err(|error| StartError::SetUp(error.to_string()))?;
+                client.send(&Request::Commit).await.map_err(|error| StartError::SetUp(error.to_string()))?;
+                Ok(Started { nics, limits })
+            }
+            Ok((Reply::Refused(words), _)) => Err(StartError::SetUp(words)),
+            Ok((other, _)) => Err(StartError::SetUp(out_of_turn(&other).to_string())),
+            Err(error) => {
+                let status = tokio::time::timeout(CLEAN_UP_WITHIN, child.wait()).await;
+                let how = match status {
+                    Ok(Ok(status)) => status.to_string(),
+                    Ok(Err(_)) | Err(_) => error.to_string(),
+                };
+                let log = fs::read_to_string(self.directory.join("keeper.log")).unwrap_or_default();
+                let words: String = log.trim().chars().take(500).collect();
+                Err(StartError::KeeperGone(if words.is_empty() { how } else { format!("{how}: {words}") }))
+            }
+        }
+    }
+
+    /// Waits until the keeper has undone everything, and does it in its place if it does not.
+    async fn undo(self) {
+        let (mut child, client) = self.child;
+        drop(client);
+        if tokio::time::timeout(CLEAN_UP_WITHIN, child.wait()).await.is_err() {
+            let _ = child.kill().await;
+        }
+        for left in sweep_apart(self.directory).await {
+            tracing::warn!(left, "not removed after a failed start");
+        }
+    }
+}
+
+/// A start whose future may be dropped: then the keeper undoes everything when its socket closes, and this removes the directory if the
+/// keeper never came to be.
+struct HalfStarted(Option<PathBuf>);
+
+impl HalfStarted {
+    fn keep(mut self) {
+        self.0 = None;
+    }
+}
+
+impl Drop for HalfStarted {
+    fn drop(&mut self) {
+        if let Some(directory) = self.0.take()
+            && !directory.join("machine.json").exists()
+            && !directory.join("keeper.log").exists()
+        {
+            let _ = crate::image::remove_tree(&directory);
+        }
+    }
+}
+
+fn make_directory(directory: &Path, id: &MachineId) -> Result<(), StartError> {
+    fs::DirBuilder::new().mode(0o700).create(directory).map_err(|source| match source.kind() {
+        io::ErrorKind::AlreadyExists => StartError::Exists(id.clone()),
+        _ => StartError::Host { attempt: format!("make {}", directory.display()), source },
+    })
+}
+
+/// Sweeping kills and waits; it is done on a thread that may block.
+async fn sweep_apart(directory: PathBuf) -> Vec<String> {
+    match tokio::task::spawn_blocking(move || sweep(&directory)).await {
+        Ok(left) => left,
+        Err(error) => vec![error.to_string()],
+    }
+}
+
+fn out_of_turn(reply: &Reply) -> ControlError {
+    ControlError::Protocol(format!("{reply:?}"))
+}
+
+fn ports(nics: Vec<(String, u16)>, descriptors: Vec<OwnedFd>) -> Result<Vec<NicPort>, ControlError> {
+    let wanted: usize = nics.iter().map(|(_, queues)| usize::from(*queues)).sum();
+    if wanted != descriptors.len() {
+        return Err(ControlError::Protocol(format!("{} descriptors for {wanted} queues", descriptors.len())));
+    }
+    let mut descriptors = descriptors.into_iter();
+    Ok(nics
+        .into_iter()
+        .map(|(name, queues)| NicPort { name, queues: descriptors.by_ref().take(queues.into()).collect() })
+        .collect())
+}
+
+impl Driver for SandboxDriver {
+    fn category(&self) -> Category {
+        Category::Sandbox
+    }
+
+    fn capabilities(&self) -> Capabilities {
+        Capabilities::PAUSE.with(Capabilities::EXEC).with(Capabilities::CONSOLE)
+    }
+
+    fn start<'a>(&'a self, spec: &'a MachineSpec) -> Task<'a, Started, StartError> {
+        Box::pin(self.start_machine(spec))
+    }
+
+    fn renew<'a>(&'a self, id: &'a MachineId, lease: Duration) -> Task<'a, (), ControlError> {
+        Box::pin(self.done(id, Request::Renew(lease), ANSWER_WITHIN))
+    }
+
+    fn pause<'a>(&'a self, id: &'a MachineId) -> Task<'a, PausedBy, ControlError> {
+        Box::pin(async move {
+            match self.ask(id, Request::Pause).await? {
+                (_, Reply::Paused(by), _) => Ok(by),
+                (_, other, _) => Err(out_of_turn(&other)),
+            }
+        })
+    }
+
+    fn resume<'a>(&'a self, id: &'a MachineId) -> Task<'a, (), ControlError> {
+        Box::pin(self.done(id, Request::Resume, ANSWER_WITHIN))
+    }
+
+    fn stop<'a>(&'a self, id: &'a MachineId, grace: Duration) -> Task<'a, (), ControlError> {
+        Box::pin(self.done(id, Request::Stop { grace }, grace + ANSWER_WITHIN))
+    }
+
+    fn remove<'a>(&'a self, id: &'a MachineId) -> Task<'a, (), ControlError> {
+        Box::pin(self.remove_machine(id))
+    }
+
+    fn state<'a>(&'a self, id: &'a MachineId) -> Task<'a, MachineStatus, ControlError> {
+        Box::pin(async move {
+            match self.ask(id, Request::Status).await? {
+                (_, Reply::Status(status), _) => Ok(*status),
+                (_, other, _) => Err(out_of_turn(&other)),
+            }
+        })
+    }
+
+    fn exec<'a>(&'a self, id: &'a MachineId, request: ExecRequest) -> Task<'a, ExecSession, ControlError> {
+        Box::pin(async move {
+            request.check()?;
+            self.session(id, Request::Exec(request)).await
+        })
+    }
+
+    fn console<'a>(
+        &'a self,
+        id: &'a MachineId,
+        size: Option<WinSize>,
+    ) -> Task<'a, ExecSession, ControlError> {
+        Box::pin(self.session(id, Request::Console(size)))
+    }
+
+    fn logs<'a>(&'a self, id: &'a MachineId, bytes_max: usize) -> Task<'a, Vec<u8>, ControlError> {
+        Box::pin(async move {
+            let (client, reply, _) = self.ask(id, Request::Logs { bytes_max }).await?;
+            match reply {
+                Reply::Done => client.collect_output().await,
+                other => Err(out_of_turn(&other)),
+            }
+        })
+    }
+
+    fn recover(&self) -> Task<'_, Vec<Recovered>, ControlError> {
+        Box::pin(self.recover_machines())
+    }
+}
+
+/// Writes a length and the order, for the first connection.
+fn order_bytes(order: &[u8]) -> Vec<u8> {
+    let length = u32::try_from(order.len()).expect("an order is bounded");
+    let mut bytes = Vec::with_capacity(order.len() + 4);
+    bytes
+        .write_all(&length.to_le_bytes())
+        .and_then(|()| bytes.write_all(order))
+        .expect("writing to memory cannot fail");
+    bytes
+}

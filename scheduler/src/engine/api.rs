@@ -63,13 +63,20 @@ pub enum Images {
     Only(BTreeSet<ImageName>),
 }
 
-/// Whether the host has been restarted since the snapshot was written.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Boot {
-    /// No: the clock goes on, and machines may still run.
-    Same,
-    /// Yes: the clock began anew, and all machines are gone.
-    New,
+/// One boot of the computer. Every persisted entry carries the boot it was written in: entries of another boot speak of
+/// machines that are gone and of times on a clock that has begun anew. Whether that is so is decided entry by entry, so a daemon
+/// that dies while it takes them up cannot forget it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+pub struct BootId([u8; 16]);
+
+impl BootId {
+    /// From whatever names the boot, such as the text of `/proc/sys/kernel/random/boot_id`.
+    #[must_use]
+    pub fn of(name: &[u8]) -> Self {
+        let mut id = [0; 16];
+        id.copy_from_slice(&blake3::hash(name).as_bytes()[..16]);
+        Self(id)
+    }
 }
 
 /// All an engine is told once.
@@ -81,6 +88,8 @@ pub struct EngineConfig {
     pub share: Share,
     /// What the host can do.
     pub capabilities: Capabilities,
+    /// Which boot of the computer this is.
+    pub boot: BootId,
 }
 
 /// What was persisted, as the driver finds it after a restart.
@@ -88,8 +97,6 @@ pub struct EngineConfig {
 pub struct Restored {
     /// Keys and values, as given by [`Output::Persist`].
     pub entries: Vec<(String, Vec<u8>)>,
-    /// Whether machines may have survived.
-    pub boot: Boot,
 }
 
 /// Names a command; chosen by the driver, and given back with the answer.

@@ -101,11 +101,9 @@ impl Engine {
         for (key, value) in entries {
             let mut ctx = context(now, self.me, &self.config, &mut self.rng, &mut self.out);
             let taken_up = if key.starts_with(host::KEY_PREFIX) {
-                StoredStay::decode(&value)
-                    .and_then(|stored| self.host.restore(&mut ctx, stored, restored.boot))
+                StoredStay::decode(&value).and_then(|stored| self.host.restore(&mut ctx, stored))
             } else if key.starts_with(steward::KEY_PREFIX) {
-                StoredSeat::decode(&value)
-                    .and_then(|stored| self.steward.restore(&ctx, stored, restored.boot))
+                StoredSeat::decode(&value).and_then(|stored| self.steward.restore(&ctx, stored))
             } else {
                 None
             };

@@ -123,6 +123,7 @@ mod tests {
                 categories: BTreeSet::from([Category::Sandbox]),
                 images: Images::Only(BTreeSet::from(["mini".try_into().unwrap()])),
             },
+            boot: crate::engine::BootId::of(b"test"),
         }
     }
 

@@ -23,7 +23,7 @@ use std::sync::Arc;
 use serde::{Deserialize, Serialize};
 
 use crate::engine::context::Context;
-use crate::engine::{Boot, DriverReport, Output, Share, SliceEvent};
+use crate::engine::{BootId, DriverReport, Output, Share, SliceEvent};
 use crate::identity::HostId;
 use crate::ledger::Ledger;
 use crate::limits::{HOLD_MAX, HOLDS_PER_COORDINATOR_MAX, HOST_SLICES_MAX};
@@ -54,6 +54,7 @@ pub(crate) struct StoredStay {
     charter: SignedCharter,
     held: Resources,
     stage: stay::StoredStage,
+    boot: BootId,
 }
 
 impl StoredStay {
@@ -68,12 +69,12 @@ impl HostRole {
     }
 
     /// Takes up a stay after a restart.
-    pub(crate) fn restore(&mut self, ctx: &mut Context<'_>, stored: StoredStay, boot: Boot) -> Option<()> {
+    pub(crate) fn restore(&mut self, ctx: &mut Context<'_>, stored: StoredStay) -> Option<()> {
         let founded = Arc::new(stored.charter.open().ok()?);
         let slice = founded.slice;
         stored.stage.belongs_to(&founded).then_some(())?;
         self.ledger.restore(slice, stored.held);
-        let (stay, fate) = Stay::restore(ctx, founded, stored.held, stored.stage, boot);
+        let (stay, fate) = Stay::restore(ctx, founded, stored.held, stored.stage, stored.boot);
         self.stays.insert(slice, stay);
         self.settle_fate(ctx, slice, fate);
         Some(())

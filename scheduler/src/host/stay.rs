@@ -12,7 +12,7 @@ use serde::{Deserialize, Serialize};
 use super::{StoredStay, key};
 use crate::bounded::List;
 use crate::engine::context::Context;
-use crate::engine::{Boot, DriverReport, InterfaceOrder, MachineOrder, Output, SliceEvent, StopReason};
+use crate::engine::{BootId, DriverReport, InterfaceOrder, MachineOrder, Output, SliceEvent, StopReason};
 use crate::identity::HostId;
 use crate::ledger::Ledger;
 use crate::limits::{DOUBT_READ_EVERY, MACHINES_MAX, READINGS_PER_LEASE, RETRY_AFTER, drift_bound};
@@ -128,14 +128,14 @@ impl Stay {
         founded: Arc<Founded>,
         held: Resources,
         stored: StoredStage,
-        boot: Boot,
+        stored_in: BootId,
     ) -> (Self, Fate) {
-        let now = ctx.now;
+        let (now, same_boot) = (ctx.now, stored_in == ctx.config.boot);
         let lease = founded.charter.spec.lease;
         match stored {
             StoredStage::Pledged { until } => {
                 // A new boot's clock began anew: the hold is treated as over.
-                let until = if boot == Boot::Same { until } else { now };
+                let until = if same_boot { until } else { now };
                 let give_up = until.max(now).plus(lease).plus(drift_bound(lease));
                 (Self::new(founded, held, Stage::Pledged { until, give_up }, now), Fate::Stay)
             }
@@ -147,7 +147,7 @@ impl Stay {
                     grants: BTreeMap::new(),
                 };
                 let mut stay = Self::new(founded, held, Stage::Bound(Box::new(bound)), now);
-                if boot == Boot::New {
+                if !same_boot {
                     return (stay, Fate::FreeAndRelease);
                 }
                 stay.take_up_machines(ctx, &machines);
@@ -278,7 +278,12 @@ impl Stay {
             // An offer is forgotten by a restart, and a stay that is leaving comes back as bound and leaves again.
             Stage::Offered { .. } | Stage::Leaving { .. } => return,
         };
-        let stored = StoredStay { charter: self.founded.signed.clone(), held: self.held, stage };
+        let stored = StoredStay {
+            charter: self.founded.signed.clone(),
+            held: self.held,
+            stage,
+            boot: ctx.config.boot,
+        };
         let value = postcard::to_stdvec(&stored).expect("a stay holds nothing postcard cannot write");
         ctx.output(Output::Persist { key: key(self.founded.slice), value: Some(value) });
     }

@@ -22,7 +22,6 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::bounded::List;
-use crate::engine::Boot;
 use crate::engine::changes::{Applied, Changes, Finished, Owner};
 use crate::engine::context::Context;
 use crate::identity::HostId;
@@ -50,8 +49,8 @@ pub(crate) struct StewardRole {
 
 impl StewardRole {
     /// Takes up a register after a restart.
-    pub(crate) fn restore(&mut self, ctx: &Context<'_>, stored: StoredSeat, boot: Boot) -> Option<()> {
-        let seat = Seat::restore(ctx.now, stored, boot)?;
+    pub(crate) fn restore(&mut self, ctx: &Context<'_>, stored: StoredSeat) -> Option<()> {
+        let seat = Seat::restore(ctx.now, stored, ctx.config.boot)?;
         self.seats.insert(seat.founded().slice, seat);
         Some(())
     }
@@ -135,7 +134,7 @@ impl StewardRole {
 
     fn persist(&self, ctx: &mut Context<'_>, slice: SliceId) {
         if let Some(seat) = self.seats.get(&slice) {
-            let value = seat.stored(ctx.now).encode();
+            let value = seat.stored(ctx.now, ctx.config.boot).encode();
             ctx.output(crate::engine::Output::Persist { key: key(slice), value: Some(value) });
         }
     }

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
-use crate::engine::Boot;
+use crate::engine::BootId;
 use crate::engine::context::Context;
 use crate::identity::HostId;
 use crate::limits::{FORMING_MAX, RETRY_AFTER, SCAN_EVERY, TOMBSTONE_KEEP, drift_bound};
@@ -47,6 +47,7 @@ pub(crate) struct StoredSeat {
     acceptor: Acceptor<Record>,
     times: Times,
     stored_at: Millis,
+    boot: BootId,
 }
 
 impl StoredSeat {
@@ -116,12 +117,11 @@ impl Seat {
         }
     }
 
-    pub(super) fn restore(now: Millis, stored: StoredSeat, boot: Boot) -> Option<Self> {
+    pub(super) fn restore(now: Millis, stored: StoredSeat, boot: BootId) -> Option<Self> {
         let founded = stored.charter.open().ok()?;
         // A new boot's clock began anew: what had passed when the seat was stored has passed, and no more is known.
-        let carried = |at: Millis| match boot {
-            Boot::Same => at,
-            Boot::New => Millis(now.0.saturating_sub(stored.stored_at.since(at).0)),
+        let carried = |at: Millis| {
+            if stored.boot == boot { at } else { Millis(now.0.saturating_sub(stored.stored_at.since(at).0)) }
         };
         let times = Times {
             known_since: carried(stored.times.known_since),
@@ -137,12 +137,13 @@ impl Seat {
         Some(seat)
     }
 
-    pub(super) fn stored(&self, now: Millis) -> StoredSeat {
+    pub(super) fn stored(&self, now: Millis, boot: BootId) -> StoredSeat {
         StoredSeat {
             charter: self.founded.signed.clone(),
             acceptor: self.acceptor.clone(),
             times: self.times,
             stored_at: now,
+            boot,
         }
     }
 

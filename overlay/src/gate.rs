@@ -209,9 +209,13 @@ impl Door {
         self.proved.insert(peer, (chain, session));
     }
 
-    /// The swarm reports a connection: gives the chain its peer passed with. `None`: it passed in another overlay, and must go.
+    /// The swarm reports a connection: gives the chain its peer passed with. `None`: it passed in another overlay or was put out since, and
+    /// must go.
     pub(crate) fn established(&mut self, peer: HostId, direction: Direction, now: Duration) -> Option<Chain> {
         let (chain, session) = self.proved.remove(&peer)?;
+        if chain.revoked_by(&self.revocations).is_some() {
+            return None;
+        }
         self.arbiter.established(peer, direction, session, now);
         Some(chain)
     }

@@ -115,7 +115,14 @@ impl Driver {
     fn on_established(&mut self, host: HostId, id: ConnectionId, endpoint: &ConnectedPoint) {
         let direction = if endpoint.is_dialer() { Direction::Outbound } else { Direction::Inbound };
         let now = self.now();
-        let chain = self.door.lock().established(host, direction, now);
+        let (chain, overlay) = {
+            let mut door = self.door.lock();
+            (door.established(host, direction, now), door.overlay())
+        };
+        if overlay != self.overlay && !self.entering {
+            // Admitted over one transport, and connected over the other within the same dial.
+            self.on_admitted(host);
+        }
         let (Some(chain), Some((address, transport)), false) =
             (chain, from_multiaddr(endpoint.get_remote_address()), self.entering)
         else {
@@ -352,7 +359,8 @@ impl Driver {
         if self.joining.is_some() || self.entering {
             return Err(JoinError::Busy);
         }
-        match self.door.lock().overlay() {
+        let overlay = self.door.lock().overlay();
+        match overlay {
             Some(own) if own != ticket.overlay() && !self.is_alone() => Err(JoinError::MemberOfOther(own)),
             _ => Ok(()),
         }

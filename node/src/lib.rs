@@ -22,8 +22,10 @@ pub mod bench;
 pub mod cli;
 pub mod config;
 pub mod control;
+pub mod daemon;
 pub mod demo;
 pub mod failure;
+pub mod glue;
 
 pub mod state;
 pub mod telemetry;

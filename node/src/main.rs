@@ -7,13 +7,22 @@ use consort_node::cli::output::Output;
 use consort_node::cli::{self, doctor};
 use consort_node::config::args::{Cli, Command};
 use consort_node::failure::{Exit, Failure};
-use consort_node::{bench, demo};
+use consort_node::{bench, daemon, demo};
+
+/// Threads of the daemon's runtime. The control plane is far from busy, frames have threads of their own, and each thread costs memory.
+const RUNTIME_THREADS: usize = 2;
+
+/// The first argument of a machine's keeper ([`consort_machine::spec::KeeperCommand::own`]).
+const MACHINE_KEEPER: &str = "machine-keeper";
 
 fn main() -> ExitCode {
     // Before any thread exists: processes that this program starts from itself.
     let argv: Vec<_> = std::env::args_os().skip(1).collect();
     if argv.first().is_some_and(|first| first == doctor::NAMESPACE_PROBE) {
         return doctor::namespace_probe();
+    }
+    if argv.first().is_some_and(|first| first == MACHINE_KEEPER) {
+        return consort_machine::keeper::main(&[]);
     }
     if let Some(exit) = demo::reexec(&argv) {
         return exit;
@@ -28,6 +37,10 @@ fn run(cli: &Cli, output: Output) -> Result<Exit, Failure> {
         Command::Demo(args) => demo::run(args, cli.json),
         Command::Bench(args) => bench::run(args, cli.json),
         Command::Doctor(args) => doctor::run(args, cli.socket.as_deref(), output),
+        Command::Node(args) => {
+            runtime(tokio::runtime::Builder::new_multi_thread().worker_threads(RUNTIME_THREADS))?
+                .block_on(daemon::run(args, output))
+        }
         _ => {
             let runtime = runtime(&mut tokio::runtime::Builder::new_current_thread())?;
             let ended = runtime.block_on(cli::run(cli));

@@ -33,8 +33,15 @@ pub fn start(level: &str) -> Result<(), Failure> {
     let targets = Targets::new()
         .with_default(if level == LevelFilter::TRACE { LevelFilter::DEBUG } else { quiet })
         .with_targets(
-            ["consort", "consort_node", "consort_overlay", "consort_vswitch", "consort_scheduler", "consort_machine"]
-                .map(|target| (target, level)),
+            [
+                "consort",
+                "consort_node",
+                "consort_overlay",
+                "consort_vswitch",
+                "consort_scheduler",
+                "consort_machine",
+            ]
+            .map(|target| (target, level)),
         );
     let lines = tracing_subscriber::fmt::layer().with_writer(std::io::stderr);
     let registry = tracing_subscriber::registry().with(targets);
@@ -55,7 +62,12 @@ where
     S: Subscriber + for<'span> LookupSpan<'span>,
     N: for<'writer> FormatFields<'writer> + 'static,
 {
-    fn format_event(&self, context: &FmtContext<'_, S, N>, mut writer: Writer<'_>, event: &Event<'_>) -> fmt::Result {
+    fn format_event(
+        &self,
+        context: &FmtContext<'_, S, N>,
+        mut writer: Writer<'_>,
+        event: &Event<'_>,
+    ) -> fmt::Result {
         let priority = match *event.metadata().level() {
             Level::ERROR => 3,
             Level::WARN => 4,
@@ -87,7 +99,8 @@ fn notify(message: &str) {
         Some(name) => SocketAddr::from_abstract_name(name),
         None => SocketAddr::from_pathname(&path),
     };
-    let sent = address.and_then(|address| UnixDatagram::unbound()?.send_to_addr(message.as_bytes(), &address));
+    let sent =
+        address.and_then(|address| UnixDatagram::unbound()?.send_to_addr(message.as_bytes(), &address));
     if let Err(error) = sent {
         tracing::warn!(%error, "the service manager could not be told");
     }

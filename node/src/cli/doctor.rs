@@ -61,11 +61,8 @@ struct Report {
 /// # Errors
 /// If the configuration file is wrong, or standard output cannot be written.
 pub fn run(args: &DoctorArgs, socket: Option<&Path>, output: Output) -> Result<Exit, Failure> {
-    let node_args = NodeArgs {
-        state_dir: args.state_dir.clone(),
-        config: args.config.clone(),
-        ..NodeArgs::default()
-    };
+    let node_args =
+        NodeArgs { state_dir: args.state_dir.clone(), config: args.config.clone(), ..NodeArgs::default() };
     let config = resolved::load(&node_args)?;
     let socket = socket.map_or_else(|| paths::socket_in(&config.state_dir), Path::to_owned);
     let running = std::os::unix::net::UnixStream::connect(&socket).is_ok();
@@ -121,7 +118,9 @@ fn user_namespaces() -> Check {
     let probe = std::env::current_exe()
         .and_then(|program| Command::new(program).arg(NAMESPACE_PROBE).stderr(Stdio::piped()).output());
     match probe {
-        Ok(result) if result.status.success() => Check::ok(NAME, "can be made, with a network namespace inside"),
+        Ok(result) if result.status.success() => {
+            Check::ok(NAME, "can be made, with a network namespace inside")
+        }
         Ok(result) => Check::not(
             NAME,
             Verdict::Missing,

@@ -4,10 +4,12 @@
 //! [`crate::control::client`].
 
 pub mod doctor;
+mod machine;
 mod net;
 mod node;
 pub mod output;
 mod overlay;
+mod session;
 mod slice;
 
 use std::path::{Path, PathBuf};
@@ -48,7 +50,7 @@ pub async fn run(cli: &Cli) -> Result<Exit, Failure> {
         Command::Slice(SliceCommand::Rm(args)) => slice::remove(&client, &args.name, output).await,
         Command::Slice(SliceCommand::Grow(_)) => Err(Failure::not_yet_supported("`consort slice grow`")),
         Command::Slice(SliceCommand::Shrink(_)) => Err(Failure::not_yet_supported("`consort slice shrink`")),
-        Command::Machine(_) => Err(Failure::not_yet_supported("`consort machine`")),
+        Command::Machine(command) => machine::run(&client, command, output).await,
         Command::Net(command) => net::run(&client, command, output).await,
         Command::Why(_) => Err(Failure::not_yet_supported("`consort why`")
             .remedy("`consort peers` shows each peer and why it is not connected")),
@@ -69,8 +71,11 @@ fn read_slice_file(path: &PathBuf) -> Result<String, Failure> {
     };
     let length = std::fs::metadata(path).map_err(cannot)?.len();
     if length > SLICE_FILE_BYTES_MAX {
-        return Err(Failure::input("slice_file", format!("{} has {length} bytes, more than a slice file may have", path.display()))
-            .remedy(format!("a slice file has at most {SLICE_FILE_BYTES_MAX} bytes")));
+        return Err(Failure::input(
+            "slice_file",
+            format!("{} has {length} bytes, more than a slice file may have", path.display()),
+        )
+        .remedy(format!("a slice file has at most {SLICE_FILE_BYTES_MAX} bytes")));
     }
     std::fs::read_to_string(path).map_err(cannot)
 }

@@ -42,19 +42,20 @@ async fn show(client: &Client, name: &str, output: Output) -> Result<Exit, Failu
     let network: Network = client.get(&format!("/v1/nets/{}", segment(name))).await?;
     output.document(&network, |network| {
         let mut text = format!("{}.{} {} mtu {}\n", network.name, network.slice, network.id, network.mtu);
-        let rows: Vec<[String; 3]> = network
+        let rows: Vec<[String; 4]> = network
             .machines
             .iter()
             .map(|machine| {
                 let addresses: Vec<&str> =
                     machine.ipv4.iter().chain(&machine.ipv6).map(String::as_str).collect();
-                [machine.mac.clone(), addresses.join(" "), machine.host.clone()]
+                [machine.name.clone(), machine.mac.clone(), addresses.join(" "), machine.host.clone()]
             })
             .collect();
-        text.push_str(&table(["MAC", "ADDRESSES", "HOST"], &rows));
-        if let Some(counters) = network.counters.as_object() {
-            for (name, value) in counters {
-                text.push_str(&format!("{name} {value}\n"));
+        text.push_str(&table(["MACHINE", "MAC", "ADDRESSES", "HOST"], &rows));
+        for kind in ["drops", "events"] {
+            let counts = network.counters[kind].as_object().into_iter().flatten();
+            for (name, count) in counts.filter(|(_, count)| count.as_u64() != Some(0)) {
+                text.push_str(&format!("{kind} {name} {count}\n"));
             }
         }
         text

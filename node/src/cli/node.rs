@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+use consort_scheduler::units::cpus_text;
+
 use super::output::{Output, or_dash, table};
 use crate::config::units::{show_duration, show_size};
 use crate::control::api::{Peer, Status};
@@ -12,25 +14,40 @@ pub(super) async fn status(client: &Client, output: Output) -> Result<Exit, Fail
     let status: Status = client.get("/v1/status").await?;
     output.document(&status, |status| {
         let share = &status.share;
-        let cpus = |milli: u32| f64::from(milli) / 1_000.0;
+        let unknown = "not a member yet".to_owned();
         [
             ("host", status.host.clone()),
-            ("overlay", status.overlay.clone()),
+            ("overlay", if status.overlay.is_empty() { unknown.clone() } else { status.overlay.clone() }),
             ("tenant", status.tenant.clone()),
             ("control", status.addresses.join(" ")),
-            ("data", status.data_address.clone()),
+            ("data", status.data_address.clone().unwrap_or(unknown)),
             ("state", status.state_dir.clone()),
-            ("up", format!("{} (pid {}, version {})", show_duration(Duration::from_millis(status.uptime_ms)), status.pid, status.version)),
+            (
+                "up",
+                format!(
+                    "{} (pid {}, version {})",
+                    show_duration(Duration::from_millis(status.uptime_ms)),
+                    status.pid,
+                    status.version
+                ),
+            ),
             ("peers", format!("{} connected, {} hosts known", status.peers_connected, status.hosts_known)),
             ("slices", status.slices.to_string()),
             ("machines", format!("{} here", status.machines)),
-            ("free", format!(
-                "{} of {} CPUs, {} of {} memory, {} of {} disk, {} of {} machines",
-                cpus(share.free_cpus_milli), cpus(share.cpus_milli),
-                show_size(share.free_memory_bytes), show_size(share.memory_bytes),
-                show_size(share.free_disk_bytes), show_size(share.disk_bytes),
-                share.free_machines, share.machines_max,
-            )),
+            (
+                "free",
+                format!(
+                    "{} of {} CPUs, {} of {} memory, {} of {} disk, {} of {} machines",
+                    cpus_text(share.free_cpus_milli),
+                    cpus_text(share.cpus_milli),
+                    show_size(share.free_memory_bytes),
+                    show_size(share.memory_bytes),
+                    show_size(share.free_disk_bytes),
+                    show_size(share.disk_bytes),
+                    share.free_machines,
+                    share.machines_max,
+                ),
+            ),
         ]
         .iter()
         .map(|(name, value)| format!("{name:<9} {value}\n"))

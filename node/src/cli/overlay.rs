@@ -11,8 +11,9 @@ use crate::failure::{Exit, Failure};
 
 /// A duration given as an argument.
 pub(super) fn duration_argument(flag: &str, written: &str) -> Result<Duration, Failure> {
-    units::parse_duration(written)
-        .map_err(|error| Failure::input("bad_unit", format!("`{flag}`: {error}")).remedy(units::DURATION_REMEDY))
+    units::parse_duration(written).map_err(|error| {
+        Failure::input("bad_unit", format!("`{flag}`: {error}")).remedy(units::DURATION_REMEDY)
+    })
 }
 
 pub(super) fn milliseconds(duration: Duration) -> u64 {
@@ -38,15 +39,20 @@ pub(super) async fn members(client: &Client, output: Output) -> Result<Exit, Fai
         let rows: Vec<[String; 4]> = members
             .iter()
             .map(|member| {
+                let state = match (member.here, member.connected) {
+                    (true, _) => "this host",
+                    (false, true) => "connected",
+                    (false, false) => "not connected",
+                };
                 [
                     member.host.clone(),
-                    if member.revoked { "put out" } else { "in" }.to_owned(),
+                    state.to_owned(),
                     or_dash(member.invited_by.as_ref()),
-                    member.key.clone(),
+                    or_dash(member.invitation.as_ref()),
                 ]
             })
             .collect();
-        table(["HOST", "STATE", "INVITED BY", "KEY"], &rows)
+        table(["HOST", "STATE", "INVITED BY", "INVITATION"], &rows)
     })?;
     Ok(Exit::Done)
 }

@@ -7,6 +7,8 @@ use super::output::{Output, or_dash, table};
 use super::overlay::{duration_argument, milliseconds};
 use super::read_slice_file;
 use crate::config::args::{ExtendArgs, SliceCreate};
+use consort_scheduler::units::cpus_text;
+
 use crate::config::units::{show_duration, show_size};
 use crate::control::api::{Event, ExtendBody, Plan, Slice, SliceBody};
 use crate::control::client::{Client, segment};
@@ -34,7 +36,7 @@ fn show_plan(plan: &Plan) -> String {
                 [
                     machine.name.clone(),
                     machine.host.clone(),
-                    (f64::from(machine.cpus_milli) / 1_000.0).to_string(),
+                    cpus_text(machine.cpus_milli),
                     show_size(machine.memory_bytes),
                     show_size(machine.disk_bytes),
                 ]
@@ -45,8 +47,11 @@ fn show_plan(plan: &Plan) -> String {
     for refusal in &plan.refusals {
         text.push_str(&format!("refused by {}: {} ({})\n", refusal.host, refusal.message, refusal.code));
     }
-    if let Some(change) = &plan.would_fit {
-        text.push_str(&format!("it would fit if {change}\n"));
+    for advice in &plan.would_fit {
+        text.push_str(&format!(
+            "it would fit with {} {} instead of {}\n",
+            advice.field, advice.to, advice.from
+        ));
     }
     text
 }
@@ -136,13 +141,13 @@ pub(super) async fn events(client: &Client, name: &str, output: Output) -> Resul
             .iter()
             .map(|event| {
                 [
-                    format!("{} ago", show_duration(Duration::from_millis(event.ago_ms))),
+                    show_duration(Duration::from_millis(event.after_ms)),
                     event.what.clone(),
-                    event.message.clone(),
+                    or_dash(event.host.as_ref()),
                 ]
             })
             .collect();
-        table(["WHEN", "WHAT", "WHY"], &rows)
+        table(["AFTER", "WHAT", "HOST"], &rows)
     })?;
     Ok(Exit::Done)
 }

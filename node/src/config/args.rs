@@ -335,7 +335,8 @@ mod tests {
 
     #[test]
     fn exec_takes_its_command_after_two_dashes() {
-        let cli = Cli::try_parse_from(["consort", "machine", "exec", "worker-0", "--", "ping", "-c", "1"]).unwrap();
+        let cli =
+            Cli::try_parse_from(["consort", "machine", "exec", "worker-0", "--", "ping", "-c", "1"]).unwrap();
         let Command::Machine(MachineCommand::Exec(exec)) = cli.command else { panic!("exec expected") };
         assert_eq!(exec.name.as_deref(), Some("worker-0"));
         assert_eq!(exec.command, ["ping", "-c", "1"]);

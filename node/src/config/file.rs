@@ -194,14 +194,20 @@ impl Source {
 /// If the file cannot be read, is not TOML, or holds an unknown key or a value of the wrong type.
 pub fn read(path: &Path) -> Result<(ConfigFile, Source), Failure> {
     let cannot = |error: std::io::Error| {
-        Failure::input("config_unreadable", format!("cannot read the configuration file {}: {error}", path.display()))
-            .remedy("check the path given with --config and its permissions")
+        Failure::input(
+            "config_unreadable",
+            format!("cannot read the configuration file {}: {error}", path.display()),
+        )
+        .remedy("check the path given with --config and its permissions")
     };
     let length = std::fs::metadata(path).map_err(cannot)?.len();
     if length > CONFIG_BYTES_MAX {
         return Err(Failure::input(
             "config_too_large",
-            format!("{} has {length} bytes, more than a configuration file may have ({CONFIG_BYTES_MAX})", path.display()),
+            format!(
+                "{} has {length} bytes, more than a configuration file may have ({CONFIG_BYTES_MAX})",
+                path.display()
+            ),
         )
         .remedy("check the path given with --config"));
     }
@@ -255,7 +261,8 @@ fn refuse_unknown_keys(source: &Source, table: &DeTable<'_>) -> Result<(), Failu
                 continue;
             }
             let place = source.place(&key.span());
-            let failure = Failure::input("unknown_key", format!("{place}: unknown key `{word}` in `[{name}]`"));
+            let failure =
+                Failure::input("unknown_key", format!("{place}: unknown key `{word}` in `[{name}]`"));
             return Err(failure.remedy(match nearest(word, keys.iter().copied()) {
                 Some(meant) => format!("did you mean `{meant}`?"),
                 None => format!("the keys of `[{name}]` are {}", keys.join(", ")),

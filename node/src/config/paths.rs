@@ -45,9 +45,6 @@ mod tests {
         let home = Some(PathBuf::from("/home/ada"));
         assert_eq!(state_dir_for(true, None, home.clone()), Path::new("/var/lib/consort"));
         assert_eq!(state_dir_for(false, None, home.clone()), Path::new("/home/ada/.local/state/consort"));
-        assert_eq!(
-            state_dir_for(false, Some(PathBuf::from("/xdg")), home),
-            Path::new("/xdg/consort")
-        );
+        assert_eq!(state_dir_for(false, Some(PathBuf::from("/xdg")), home), Path::new("/xdg/consort"));
     }
 }

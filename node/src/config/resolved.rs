@@ -101,7 +101,7 @@ impl HostTotals {
         let existing = state_dir.ancestors().find(|dir| dir.exists()).unwrap_or(Path::new("/"));
         Self {
             cpus: std::thread::available_parallelism().unwrap_or(NonZeroUsize::MIN),
-            memory_bytes: u64::from(info.totalram).saturating_mul(u64::from(info.mem_unit)),
+            memory_bytes: info.totalram.saturating_mul(u64::from(info.mem_unit)),
             disk_free_bytes: rustix::fs::statvfs(existing)
                 .map_or(0, |stat| stat.f_bavail.saturating_mul(stat.f_frsize)),
         }
@@ -138,7 +138,9 @@ pub fn resolve(
     let state_dir = checked_state_dir(state_dir)?;
     let control = if args.listen.is_empty() {
         match &file.overlay.listen {
-            Some(written) => reader.all("overlay.listen", written, |written, text| reader.address_of("overlay.listen", written, text))?,
+            Some(written) => reader.all("overlay.listen", written, |written, text| {
+                reader.address_of("overlay.listen", written, text)
+            })?,
             None => default_control(),
         }
     } else {
@@ -163,7 +165,8 @@ pub fn resolve(
         data_workers: match &file.data.workers {
             Some(written) => {
                 let workers = reader.whole("data.workers", written, 1, WORKERS_MAX as u64)?;
-                NonZeroUsize::new(usize::try_from(workers).unwrap_or(WORKERS_MAX)).unwrap_or(NonZeroUsize::MIN)
+                NonZeroUsize::new(usize::try_from(workers).unwrap_or(WORKERS_MAX))
+                    .unwrap_or(NonZeroUsize::MIN)
             }
             None => totals.cpus.min(NonZeroUsize::new(WORKERS_MAX).unwrap_or(NonZeroUsize::MIN)),
         },
@@ -186,8 +189,11 @@ pub fn resolve(
 
 fn checked_state_dir(state_dir: PathBuf) -> Result<PathBuf, Failure> {
     let state_dir = std::path::absolute(&state_dir).map_err(|error| {
-        Failure::input("state_dir", format!("the state directory {} has no path: {error}", state_dir.display()))
-            .remedy("give an existing place with --state-dir")
+        Failure::input(
+            "state_dir",
+            format!("the state directory {} has no path: {error}", state_dir.display()),
+        )
+        .remedy("give an existing place with --state-dir")
     })?;
     let socket = paths::socket_in(&state_dir);
     let length = socket.as_os_str().len();
@@ -251,9 +257,9 @@ fn share(reader: &Reader<'_>, file: &ConfigFile, totals: HostTotals) -> Result<S
         allow: match &written.allow {
             None => Allow::Members,
             Some(allow) if allow.get_ref().all().iter().any(|who| who == "any") => Allow::Members,
-            Some(allow) => Allow::Tenants(
-                reader.all("share.allow", allow, |_, tenant| Ok(tenant.to_owned()))?,
-            ),
+            Some(allow) => {
+                Allow::Tenants(reader.all("share.allow", allow, |_, tenant| Ok(tenant.to_owned()))?)
+            }
         },
     })
 }
@@ -281,10 +287,18 @@ impl Reader<'_> {
     }
 
     fn whole(&self, key: &str, written: &Spanned<i64>, least: u64, most: u64) -> Result<u64, Failure> {
-        u64::try_from(*written.get_ref()).ok().filter(|number| (least..=most).contains(number)).ok_or_else(|| {
-            let why = format!("{} is out of range", written.get_ref());
-            self.refuse(key, written, "out_of_range", &why, &format!("give a number from {least} to {most}"))
-        })
+        u64::try_from(*written.get_ref()).ok().filter(|number| (least..=most).contains(number)).ok_or_else(
+            || {
+                let why = format!("{} is out of range", written.get_ref());
+                self.refuse(
+                    key,
+                    written,
+                    "out_of_range",
+                    &why,
+                    &format!("give a number from {least} to {most}"),
+                )
+            },
+        )
     }
 
     fn address(&self, key: &str, written: &Spanned<String>) -> Result<SocketAddr, Failure> {
@@ -324,8 +338,11 @@ impl Reader<'_> {
     /// Keys of the contract that this version cannot honour are refused: silence would be a promise.
     fn refuse_what_is_not_there_yet(&self, file: &ConfigFile) -> Result<(), Failure> {
         let refuse = |key: &str, place: String| {
-            Failure { message: format!("{place}: `{key}` is not supported yet"), ..Failure::not_yet_supported(key) }
-                .remedy("remove the line")
+            Failure {
+                message: format!("{place}: `{key}` is not supported yet"),
+                ..Failure::not_yet_supported(key)
+            }
+            .remedy("remove the line")
         };
         if let Some(written) = file.data.relay.as_ref().filter(|relay| *relay.get_ref()) {
             return Err(refuse("data.relay", self.source.place(&written.span())));

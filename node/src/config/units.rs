@@ -138,7 +138,7 @@ pub fn show_size(bytes: u64) -> String {
     const UNITS: [(&str, u64); 4] = [("TiB", 1 << 40), ("GiB", 1 << 30), ("MiB", 1 << 20), ("KiB", 1 << 10)];
     for (name, factor) in UNITS {
         if bytes >= factor {
-            return if bytes % factor == 0 || bytes / factor >= 100 {
+            return if bytes.is_multiple_of(factor) || bytes / factor >= 100 {
                 format!("{}{name}", bytes / factor)
             } else {
                 format!("{}.{}{name}", bytes / factor, (bytes % factor) * 10 / factor)

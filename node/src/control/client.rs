@@ -72,13 +72,19 @@ impl Client {
     ///
     /// # Errors
     /// If no daemon answers, it answers with a failure, or the answer breaks off.
-    pub async fn follow(&self, path: &str, mut piece: impl FnMut(&[u8]) -> std::io::Result<()>) -> Result<(), Failure> {
+    pub async fn follow(
+        &self,
+        path: &str,
+        mut piece: impl FnMut(&[u8]) -> std::io::Result<()>,
+    ) -> Result<(), Failure> {
         let request = self.head(Method::GET, path).body(Full::new(Bytes::new())).map_err(not_a_request)?;
         let mut body = self.send(request).await?.into_body();
         while let Some(frame) = body.frame().await {
             let frame = frame.map_err(|error| broke_off(&error))?;
             if let Some(data) = frame.data_ref() {
-                piece(data).map_err(|error| Failure::failed("output", format!("cannot write the answer: {error}")))?;
+                piece(data).map_err(|error| {
+                    Failure::failed("output", format!("cannot write the answer: {error}"))
+                })?;
             }
         }
         Ok(())
@@ -98,7 +104,10 @@ impl Client {
             .map_err(not_a_request)?;
         let response = self.send(request).await?;
         if response.status() != StatusCode::SWITCHING_PROTOCOLS {
-            return Err(Failure::failed("no_stream", format!("the daemon answered {} instead of a stream", response.status())));
+            return Err(Failure::failed(
+                "no_stream",
+                format!("the daemon answered {} instead of a stream", response.status()),
+            ));
         }
         let upgraded = hyper::upgrade::on(response).await.map_err(|error| broke_off(&error))?;
         Ok(TokioIo::new(upgraded))
@@ -119,8 +128,11 @@ impl Client {
         let response = self.send(request.map_err(not_a_request)?).await?;
         let bytes = collect(response.into_body()).await?;
         serde_json::from_slice(&bytes).map_err(|error| {
-            Failure::failed("answer", format!("the daemon's answer to {path} is not what this version expects: {error}"))
-                .remedy("use the same version of consort for the daemon and the command")
+            Failure::failed(
+                "answer",
+                format!("the daemon's answer to {path} is not what this version expects: {error}"),
+            )
+            .remedy("use the same version of consort for the daemon and the command")
         })
     }
 
@@ -141,7 +153,10 @@ impl Client {
         let bytes = collect(response.into_body()).await?;
         Err(match serde_json::from_slice::<ErrorBody>(&bytes) {
             Ok(body) => body.into_failure(status.as_u16()),
-            Err(_) => Failure::failed("answer", format!("the daemon answered {status}: {}", String::from_utf8_lossy(&bytes))),
+            Err(_) => Failure::failed(
+                "answer",
+                format!("the daemon answered {status}: {}", String::from_utf8_lossy(&bytes)),
+            ),
         })
     }
 
@@ -182,9 +197,10 @@ fn broke_off(error: &dyn std::fmt::Display) -> Failure {
 async fn collect(body: Incoming) -> Result<Bytes, Failure> {
     match Limited::new(body, ANSWER_BYTES_MAX).collect().await {
         Ok(collected) => Ok(collected.to_bytes()),
-        Err(error) if error.is::<LengthLimitError>() => {
-            Err(Failure::failed("answer", format!("the daemon's answer is longer than {ANSWER_BYTES_MAX} bytes")))
-        }
+        Err(error) if error.is::<LengthLimitError>() => Err(Failure::failed(
+            "answer",
+            format!("the daemon's answer is longer than {ANSWER_BYTES_MAX} bytes"),
+        )),
         Err(error) => Err(broke_off(&error)),
     }
 }

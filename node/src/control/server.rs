@@ -143,9 +143,7 @@ pub async fn serve_tcp(api: TcpApi, router: Router, mut shutdown: watch::Receive
     let router = router.layer(DefaultBodyLimit::max(BODY_BYTES_MAX)).layer(middleware::from_fn(
         move |request: Request, next: Next| {
             let token = Arc::clone(&token);
-            async move {
-                if bears(request.headers(), &token) { next.run(request).await } else { no_token() }
-            }
+            async move { if bears(request.headers(), &token) { next.run(request).await } else { no_token() } }
         },
     ));
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
@@ -225,4 +223,3 @@ fn spawn_connection<S>(
         }
     });
 }
-

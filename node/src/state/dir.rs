@@ -25,9 +25,11 @@ impl StateDir {
     /// # Errors
     /// If it cannot be made, read or written, belongs to another user, or another daemon has it.
     pub fn open(path: &Path) -> Result<Self, Failure> {
-        std::fs::DirBuilder::new().recursive(true).mode(0o700).create(path).map_err(|error| {
-            unusable(path, "make", &error)
-        })?;
+        std::fs::DirBuilder::new()
+            .recursive(true)
+            .mode(0o700)
+            .create(path)
+            .map_err(|error| unusable(path, "make", &error))?;
         let metadata = std::fs::metadata(path).map_err(|error| unusable(path, "look at", &error))?;
         let user = rustix::process::geteuid();
         if metadata.uid() != user.as_raw() {
@@ -59,13 +61,18 @@ impl StateDir {
 
 fn unusable(path: &Path, what: &str, error: &std::io::Error) -> Failure {
     let remedy = match error.kind() {
-        ErrorKind::PermissionDenied => "give its owner read and write permission, or give another --state-dir",
+        ErrorKind::PermissionDenied => {
+            "give its owner read and write permission, or give another --state-dir"
+        }
         ErrorKind::ReadOnlyFilesystem => "give a --state-dir on a file system that can be written",
         ErrorKind::NotADirectory | ErrorKind::AlreadyExists => "give a directory with --state-dir",
         _ => "check the path given with --state-dir",
     };
-    Failure::failed("state_dir_unusable", format!("cannot {what} the state directory {}: {error}", path.display()))
-        .remedy(remedy)
+    Failure::failed(
+        "state_dir_unusable",
+        format!("cannot {what} the state directory {}: {error}", path.display()),
+    )
+    .remedy(remedy)
 }
 
 fn lock(dir: &Path) -> Result<File, Failure> {

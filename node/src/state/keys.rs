@@ -64,7 +64,9 @@ pub fn fill_random(bytes: &mut [u8]) -> Result<(), Failure> {
     let mut filled = 0;
     while filled < bytes.len() {
         filled += rustix::rand::getrandom(&mut bytes[filled..], rustix::rand::GetRandomFlags::empty())
-            .map_err(|error| Failure::failed("no_randomness", format!("the kernel gives no random bytes: {error}")))?;
+            .map_err(|error| {
+                Failure::failed("no_randomness", format!("the kernel gives no random bytes: {error}"))
+            })?;
     }
     Ok(())
 }
@@ -94,8 +96,11 @@ fn read_or_make(
     };
     match std::fs::metadata(path) {
         Ok(metadata) if metadata.permissions().mode() & 0o077 != 0 => {
-            return Err(Failure::failed("key_open_to_others", format!("{} can be read by others", path.display()))
-                .remedy(format!("run chmod 600 {}", path.display())));
+            return Err(Failure::failed(
+                "key_open_to_others",
+                format!("{} can be read by others", path.display()),
+            )
+            .remedy(format!("run chmod 600 {}", path.display())));
         }
         Ok(_) => return std::fs::read(path).map(Zeroizing::new).map_err(|error| cannot("read", error)),
         Err(error) if error.kind() == ErrorKind::NotFound => {}
@@ -112,8 +117,7 @@ fn read_or_make(
 /// If the file system refuses.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let temporary = path.with_extension("new");
-    let mut file =
-        OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
     file.write_all(bytes)?;
     file.sync_all()?;
     std::fs::rename(&temporary, path)?;

@@ -204,7 +204,8 @@ mod tests {
     #[test]
     fn a_damaged_store_is_refused_with_a_remedy() {
         let dir = tempfile::tempdir().unwrap();
-        std::fs::write(dir.path().join(FILE_NAME), b"this is no store, but long enough to be looked at").unwrap();
+        std::fs::write(dir.path().join(FILE_NAME), b"this is no store, but long enough to be looked at")
+            .unwrap();
         let failure = Store::open(dir.path()).unwrap_err();
         assert_eq!(failure.code, "store_unusable");
         assert!(failure.to_string().contains("restore it"), "{failure}");

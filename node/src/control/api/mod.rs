@@ -6,14 +6,15 @@ mod net;
 mod node;
 mod slice;
 
-pub use error::ErrorBody;
+pub use error::{ErrorBody, status_of};
 pub use machine::{ExecBody, Machine, MachineDetail, TerminalSize};
 pub use net::{Network, NetworkMember};
 pub use node::{
     InviteBody, JoinBody, Joined, Link, Member, Peer, RevokeBody, Revoked, ShareStatus, Status, Ticket,
 };
 pub use slice::{
-    Event, ExtendBody, Interface, Plan, PlannedMachine, Refusal, Slice, SliceBody, SliceMachine, Timings,
+    Advice, Event, ExtendBody, Interface, Plan, PlannedMachine, Refusal, Slice, SliceBody, SliceMachine,
+    Timings,
 };
 
 /// The word in `Upgrade:` for the streams of `exec` and `console`.

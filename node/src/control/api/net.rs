@@ -18,7 +18,7 @@ pub struct Network {
     pub machines: Vec<NetworkMember>,
     /// Other hosts with machines on it.
     pub hosts: Vec<String>,
-    /// The switch's counters of this network and its ports.
+    /// What the switch says: this network's ports under `network`; counts of the whole switch under `drops` and `events`.
     #[schema(value_type = Object)]
     pub counters: serde_json::Value,
 }
@@ -26,12 +26,14 @@ pub struct Network {
 /// A machine on a network.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct NetworkMember {
+    /// Its name in its slice.
+    pub name: String,
     /// Its MAC address.
     pub mac: String,
-    /// Its IPv4 addresses.
-    pub ipv4: Vec<String>,
-    /// Its IPv6 addresses.
-    pub ipv6: Vec<String>,
+    /// Its IPv4 address.
+    pub ipv4: Option<String>,
+    /// Its IPv6 address.
+    pub ipv6: Option<String>,
     /// Its host.
     pub host: String,
 }

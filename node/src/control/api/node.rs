@@ -10,12 +10,14 @@ pub struct Status {
     pub version: String,
     /// The node's `HostId`.
     pub host: String,
-    /// The overlay's public key.
+    /// The overlay's public key; empty while it is being joined.
     pub overlay: String,
+    /// Whether this host itself was put out.
+    pub revoked: bool,
     /// Where the control plane listens.
     pub addresses: Vec<String>,
-    /// Where the data plane listens.
-    pub data_address: String,
+    /// Where the data plane listens, once this host is a member.
+    pub data_address: Option<String>,
     /// The key that signs slices asked for here.
     pub tenant: String,
     /// The state directory.
@@ -40,9 +42,9 @@ pub struct Status {
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct ShareStatus {
     /// Thousandths of a CPU, shared.
-    pub cpus_milli: u32,
+    pub cpus_milli: u64,
     /// Thousandths of a CPU, free.
-    pub free_cpus_milli: u32,
+    pub free_cpus_milli: u64,
     /// Memory shared.
     pub memory_bytes: u64,
     /// Memory free.
@@ -52,9 +54,9 @@ pub struct ShareStatus {
     /// Disk free.
     pub free_disk_bytes: u64,
     /// Machines at once.
-    pub machines_max: u32,
+    pub machines_max: u64,
     /// Machines that may still be added.
-    pub free_machines: u32,
+    pub free_machines: u64,
 }
 
 /// One peer, connected or not.
@@ -80,36 +82,42 @@ pub struct Peer {
 /// A link of the data plane.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Link {
-    /// `up`, `handshake` or `down`.
+    /// `idle`, `connecting`, `up`, or `down` with the reason.
     pub state: String,
     /// The peer's address in use.
     pub address: Option<String>,
     /// Round trip.
     pub rtt_ms: Option<f64>,
-    /// The largest datagram that passes.
-    pub mtu: Option<u32>,
-    /// Datagrams sent.
+    /// Part of the peer's datagrams that did not arrive, 0 to 1.
+    pub loss: f64,
+    /// The largest datagram the path was found to take.
+    pub datagram_bytes: u16,
+    /// Datagrams with frames, sent.
     pub sent_datagrams: u64,
-    /// Datagrams received.
+    /// Datagrams with frames, received and found genuine.
     pub received_datagrams: u64,
-    /// Bytes sent.
-    pub sent_bytes: u64,
-    /// Bytes received.
-    pub received_bytes: u64,
+    /// All that the link counts.
+    #[schema(value_type = Object)]
+    pub counts: serde_json::Value,
 }
 
 /// One member of the overlay, as far as this node knows.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Member {
-    /// The member's `HostId`.
+    /// The member's `HostId`; revoking it puts it out, and all whom it invited.
     pub host: String,
-    /// The key whose revocation puts it out.
-    pub key: String,
-    /// Who invited it; none for the founder.
-    #[serde(skip_serializing_if = "Option::is_none")]
+    /// Who vouched for it; none for the founder.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
     pub invited_by: Option<String>,
-    /// Whether it has been put out.
-    pub revoked: bool,
+    /// The invitation it came by; revoking it puts out all who came by it.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub invitation: Option<String>,
+    /// Since when, in seconds since 1970.
+    pub since_unix_s: u64,
+    /// Whether it is connected to this host.
+    pub connected: bool,
+    /// Whether it is this host.
+    pub here: bool,
 }
 
 /// What kind of ticket is wanted.

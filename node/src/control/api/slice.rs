@@ -94,15 +94,19 @@ pub struct Timings {
 pub struct Plan {
     /// Whether the slice would be granted.
     pub fits: bool,
+    /// Whether less than the most that was asked for was found.
+    pub shrunk: bool,
+    /// Why it was refused as a whole, where it was.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub reason: Option<String>,
     /// Where its machines would go.
     pub machines: Vec<PlannedMachine>,
     /// The hosts that were asked.
     pub asked: Vec<String>,
     /// Who refused, and why.
     pub refusals: Vec<Refusal>,
-    /// The smallest change that would make it fit, where one is known.
-    #[serde(skip_serializing_if = "Option::is_none")]
-    pub would_fit: Option<String>,
+    /// Changes of one field that would make it fit, the smallest first; empty when it fits.
+    pub would_fit: Vec<Advice>,
 }
 
 /// Where a machine would go, and with what.
@@ -112,8 +116,10 @@ pub struct PlannedMachine {
     pub name: String,
     /// Its host.
     pub host: String,
+    /// `sandbox` or `vm`.
+    pub category: String,
     /// Thousandths of a CPU.
-    pub cpus_milli: u32,
+    pub cpus_milli: u64,
     /// Memory.
     pub memory_bytes: u64,
     /// Disk.
@@ -131,13 +137,27 @@ pub struct Refusal {
     pub message: String,
 }
 
+/// A change of the slice file that would make it fit.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Advice {
+    /// The field, as in the file.
+    pub field: String,
+    /// What stands there.
+    pub from: String,
+    /// What would fit.
+    pub to: String,
+}
+
 /// Something that happened to a slice.
-#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Event {
-    /// How long ago.
-    pub ago_ms: u64,
-    /// A short stable word.
+    /// The version of the slice's record that it made.
+    pub version: u64,
+    /// How long after the slice began.
+    pub after_ms: u64,
+    /// What happened.
     pub what: String,
-    /// One sentence with the reason.
-    pub message: String,
+    /// The host it is about.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub host: Option<String>,
 }

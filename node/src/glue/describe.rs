@@ -1,0 +1,172 @@
+//! What a host says of itself in its record: where and with which key its data plane is, and what it could give.
+//!
+//! Version 1, postcard, at most [`BYTES_MAX`] bytes, trailing bytes refused:
+//!
+//! | field | meaning |
+//! |---|---|
+//! | version | 1 |
+//! | data key | X25519 public key of its links |
+//! | data addresses | where its data plane listens, at most [`ADDRESSES_MAX`] |
+//! | advert | what is free, shared and run there: a hint |
+//!
+//! The overlay signs and ages the record that carries it, so the key is bound to the host by the host's signature. Refuses to know how
+//! either is used.
+
+use std::net::SocketAddr;
+
+use consort_scheduler::bounded::List;
+use consort_scheduler::engine::Advert;
+use serde::{Deserialize, Serialize};
+
+/// The most addresses of one host: a few interfaces with both families.
+pub const ADDRESSES_MAX: usize = 16;
+
+/// The longest description; the overlay's record takes 1024 bytes.
+pub const BYTES_MAX: usize = 1024;
+
+const VERSION: u8 = 1;
+
+/// A host's description of itself.
+#[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Description {
+    version: u8,
+    /// X25519 public key of its links.
+    pub data_key: [u8; 32],
+    /// Where its data plane listens.
+    pub data_addresses: List<SocketAddr, ADDRESSES_MAX>,
+    /// What it could give.
+    pub advert: Advert,
+}
+
+/// Why bytes are not a description.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
+pub enum DescriptionError {
+    /// Longer than a description may be.
+    #[error("the description is longer than {BYTES_MAX} bytes")]
+    TooLong,
+    /// Of another version.
+    #[error("the description is of version {0}, and this is {VERSION}")]
+    Version(u8),
+    /// Not a description.
+    #[error("the description cannot be decoded")]
+    Malformed,
+}
+
+impl Description {
+    /// A description; addresses beyond [`ADDRESSES_MAX`] are left out.
+    #[must_use]
+    pub fn new(data_key: [u8; 32], data_addresses: &[SocketAddr], advert: Advert) -> Self {
+        Self {
+            version: VERSION,
+            data_key,
+            data_addresses: List::first_of(data_addresses.iter().copied()),
+            advert,
+        }
+    }
+
+    /// As it travels.
+    #[must_use]
+    pub fn encode(&self) -> Vec<u8> {
+        postcard::to_stdvec(self).expect("a description holds nothing postcard cannot write")
+    }
+
+    /// From the bytes of a record.
+    ///
+    /// # Errors
+    /// If they are not a description of this version.
+    pub fn decode(bytes: &[u8]) -> Result<Self, DescriptionError> {
+        if bytes.len() > BYTES_MAX {
+            return Err(DescriptionError::TooLong);
+        }
+        match bytes.first() {
+            Some(&VERSION) => {}
+            Some(version) => return Err(DescriptionError::Version(*version)),
+            None => return Err(DescriptionError::Malformed),
+        }
+        match postcard::take_from_bytes(bytes) {
+            Ok((description, [])) => Ok(description),
+            Ok(_) | Err(_) => Err(DescriptionError::Malformed),
+        }
+    }
+}
+
+/// The fuzz target's body: any bytes are a description that encodes to one of the same meaning, or are refused.
+pub fn fuzz(data: &[u8]) {
+    if let Ok(description) = Description::decode(data) {
+        assert_eq!(Description::decode(&description.encode()), Ok(description));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use consort_scheduler::resources::Resources;
+
+    use super::*;
+
+    fn example() -> Description {
+        let limit = Resources { cpus_milli: 2_000, memory_bytes: 1 << 30, disk_bytes: 1 << 33, machines: 64 };
+        let advert = Advert { free: limit, limit, sandbox: true, vm: false };
+        Description::new(
+            [7; 32],
+            &["10.0.0.1:7441".parse().unwrap(), "[fd00::1]:7441".parse().unwrap()],
+            advert,
+        )
+    }
+
+    #[test]
+    fn the_head_of_a_description_is_fixed() {
+        let bytes = example().encode();
+        assert_eq!(bytes[0], VERSION);
+        assert_eq!(bytes[1..33], [7; 32]);
+        // Two addresses: the first IPv4, four bytes and the port as a varint.
+        assert_eq!(bytes[33..39], [2, 0, 10, 0, 0, 1]);
+    }
+
+    #[test]
+    fn descriptions_come_out_as_they_went_in_and_nothing_else_does() {
+        let bytes = example().encode();
+        assert_eq!(Description::decode(&bytes), Ok(example()));
+        for length in 1..bytes.len() {
+            assert_eq!(Description::decode(&bytes[..length]), Err(DescriptionError::Malformed), "{length}");
+        }
+        let mut longer = bytes.clone();
+        longer.push(0);
+        assert_eq!(Description::decode(&longer), Err(DescriptionError::Malformed));
+        let mut other = bytes;
+        other[0] = 2;
+        assert_eq!(Description::decode(&other), Err(DescriptionError::Version(2)));
+        assert_eq!(Description::decode(&[VERSION; BYTES_MAX + 1]), Err(DescriptionError::TooLong));
+    }
+
+    #[test]
+    fn a_description_with_all_addresses_fits_into_a_record() {
+        let address = "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535".parse().unwrap();
+        let full = Description::new([0xff; 32], &[address; ADDRESSES_MAX + 1], example().advert);
+        assert_eq!(full.data_addresses.len(), ADDRESSES_MAX);
+        assert!(full.encode().len() <= BYTES_MAX);
+    }
+
+    #[test]
+    fn the_fuzz_target_runs_for_a_moment() {
+        let valid = example().encode();
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut random = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state
+        };
+        for round in 0..20_000 {
+            let mut data = valid.clone();
+            match round % 3 {
+                0 => data = (0..random() % 96).map(|_| random().to_le_bytes()[0]).collect(),
+                1 => {
+                    let at = usize::try_from(random()).unwrap() % data.len();
+                    data[at] ^= 1 << (random() % 8);
+                }
+                _ => data.truncate(usize::try_from(random()).unwrap() % data.len()),
+            }
+            fuzz(&data);
+        }
+    }
+}

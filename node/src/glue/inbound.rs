@@ -1,0 +1,132 @@
+//! What comes from other nodes, and what the overlay says by itself, brought to the part it is for.
+//!
+//! Owns: the receiver of the overlay's events. Refuses to know: what a request means. Nothing here waits for a peer: whatever may take long
+//! runs in a task of its own, of which there are at most [`STREAMS_MAX`] and as many as the overlay lets requests wait.
+
+use std::sync::Arc;
+
+use consort_overlay::{Event, EventReceiver, HostId, OverlayState, Reply, Stream};
+use tokio::sync::{Semaphore, mpsc};
+
+use super::member::Member;
+use super::progress::{self, Stage};
+use super::protocols;
+use super::remote::serve;
+use crate::state::store::{Change, Room, Store};
+
+/// Streams to machines served at once: each is a session of a person or a script.
+const STREAMS_MAX: usize = 256;
+
+/// The key of the overlay's state in its room.
+pub const STATE_KEY: &str = "state";
+
+/// The task.
+#[derive(Debug)]
+pub struct Inbound {
+    events: EventReceiver,
+    store: Store,
+    me: HostId,
+    members: tokio::sync::watch::Receiver<Option<Arc<Member>>>,
+    joined: mpsc::Sender<()>,
+    streams: Arc<Semaphore>,
+}
+
+impl Inbound {
+    /// The task; it says on `joined` when this host belongs to another overlay than before.
+    #[must_use]
+    pub fn new(
+        events: EventReceiver,
+        store: Store,
+        me: HostId,
+        members: tokio::sync::watch::Receiver<Option<Arc<Member>>>,
+        joined: mpsc::Sender<()>,
+    ) -> Self {
+        Self { events, store, me, members, joined, streams: Arc::new(Semaphore::new(STREAMS_MAX)) }
+    }
+
+    /// Runs until the overlay ends.
+    pub async fn run(mut self) {
+        while let Some(event) = self.events.recv().await {
+            match event {
+                Event::Request { from, protocol, body, reply } => {
+                    self.request(from, protocol, body, reply).await
+                }
+                Event::Stream { from, protocol, stream } => self.stream(from, protocol, stream),
+                Event::PeerUp(host) => tracing::info!(%host, "peer connected"),
+                Event::PeerDown(host) => tracing::info!(%host, "peer disconnected"),
+                Event::RecordChanged(host) => {
+                    if let Some(member) = self.member() {
+                        member.news.changed(host);
+                    }
+                }
+                Event::Joined(overlay) => {
+                    tracing::info!(%overlay, "this host is a member");
+                    // The daemon has one place for this news; if it is taken, the news is the same.
+                    let _said_already = self.joined.try_send(());
+                }
+                Event::Revoked(key) => {
+                    tracing::warn!(%key, "put out of the overlay");
+                    if let (Some(member), Some(host)) = (self.member(), key.host()) {
+                        member.news.changed(host);
+                    }
+                }
+                Event::StateChanged(state) => self.keep(&state).await,
+                _ => {}
+            }
+        }
+    }
+
+    fn member(&self) -> Option<Arc<Member>> {
+        self.members.borrow().clone()
+    }
+
+    async fn request(&self, from: HostId, protocol: &'static str, body: Vec<u8>, reply: Reply) {
+        // Dropped unanswered where this host has no parts yet: the peer learns that, and asks again.
+        let Some(member) = self.member() else { return };
+        match protocol {
+            protocols::SCHEDULER => {
+                reply.send(Vec::new());
+                member.engine.message(from, body).await;
+            }
+            protocols::DESCRIBE => reply.send(member.description().encode()),
+            protocols::PROGRESS => match progress::decode_request(&body) {
+                Some(slice) => {
+                    tokio::spawn(async move {
+                        let stage = member.stage(slice).await.unwrap_or(Stage::Placed);
+                        reply.send(stage.encode());
+                    });
+                }
+                None => reply.refuse_malformed(),
+            },
+            other => tracing::warn!(protocol = other, "a request of a protocol that nobody serves"),
+        }
+    }
+
+    fn stream(&self, from: HostId, protocol: &'static str, stream: Stream) {
+        let (Some(member), protocols::MACHINE) = (self.member(), protocol) else { return };
+        let Ok(place) = Arc::clone(&self.streams).try_acquire_owned() else {
+            tracing::warn!(%from, "a stream is refused: {STREAMS_MAX} are open");
+            return;
+        };
+        let me = self.me;
+        tokio::spawn(async move {
+            serve::serve(stream, member.engine.clone(), member.machines.clone(), me, from).await;
+            drop(place);
+        });
+    }
+
+    async fn keep(&self, state: &OverlayState) {
+        let bytes = match serde_json::to_vec(state) {
+            Ok(bytes) => bytes,
+            Err(error) => return tracing::error!(%error, "the overlay's state cannot be written down"),
+        };
+        let change = Change { room: Room::Overlay, key: STATE_KEY.to_owned(), value: Some(bytes) };
+        let store = self.store.clone();
+        let written = tokio::task::spawn_blocking(move || store.write(&[change])).await;
+        match written {
+            Ok(Ok(())) => {}
+            Ok(Err(error)) => tracing::error!(%error, "the overlay's state could not be kept"),
+            Err(error) => tracing::error!(%error, "the store's thread ended"),
+        }
+    }
+}

@@ -1,0 +1,373 @@
+//! All that needs a membership: data plane, engine, machines, and the tasks between them; started when this host belongs to an overlay,
+//! ended when it belongs to another.
+//!
+//! Owns: the order of starting (switch, machines of an earlier life, engine, then news to others) and of ending. Refuses to know: what the parts
+//! do. Machines are no part of it: they outlive it.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::path::Path;
+use std::sync::Arc;
+use std::time::Duration;
+
+use consort_machine::driver::Driver as MachineDriver;
+use consort_machine::image::ImageStore;
+use consort_machine::sandbox::SandboxDriver;
+use consort_machine::spec::KeeperCommand;
+use consort_overlay::{HostId, Membership, Overlay};
+use consort_scheduler::engine::{
+    Advert, Allow, BootId as EngineBoot, Capabilities, Engine, EngineConfig, Images, Restored, Share,
+};
+use consort_scheduler::identity::TenantId;
+use consort_scheduler::limits::TERM_MAX;
+use consort_scheduler::resources::Resources;
+use consort_scheduler::slice::id::SliceId;
+use consort_scheduler::slice::spec::Category;
+use consort_vswitch::{DataPlane, DataPlaneConfig, NetworkId, SharedSecret, StaticSecret};
+use tokio::sync::{mpsc, watch};
+use tokio::task::JoinSet;
+use zeroize::Zeroizing;
+
+use super::clock;
+use super::describe::Description;
+use super::engine::{self, Driver, Effects, EngineHandle};
+use super::machines::Machines;
+use super::networks::Networks;
+use super::peers::{PeerNews, Peers};
+use super::progress::Stage;
+use super::remote::call::Caller;
+use super::tenant::Tenant;
+use crate::config::resolved::{self, NodeConfig};
+use crate::failure::Failure;
+use crate::state::boot::BootId;
+use crate::state::keys::{self, Keys};
+use crate::state::store::{Room, Store};
+
+/// The image every host has.
+pub const MINI_IMAGE: &str = "mini";
+
+/// Binds the data plane's pre-shared key to the overlay's secret and to this use of it.
+const PSK_CONTEXT: &str = "consort 2026-11 data plane pre-shared key";
+
+/// How long a change of what is free waits for the next before it is told to others. Adverts are hints; a burst of starts is one news.
+const ADVERT_PAUSE: Duration = Duration::from_secs(1);
+
+/// The parts of a member.
+#[derive(Debug)]
+pub struct Member {
+    /// The overlay it is a member of.
+    pub membership: Membership,
+    /// Moves frames.
+    pub data: DataPlane,
+    /// Allocates.
+    pub engine: EngineHandle,
+    /// Has this host's machines.
+    pub machines: Machines,
+    /// Asks for slices.
+    pub tenant: Tenant,
+    /// Reaches machines.
+    pub caller: Caller,
+    /// Takes news of changed records.
+    pub news: PeerNews,
+    addresses: Vec<SocketAddr>,
+    tasks: JoinSet<()>,
+}
+
+/// What a member is started with.
+#[derive(Debug)]
+pub struct Start<'a> {
+    /// What the owner wants.
+    pub config: &'a NodeConfig,
+    /// The node's keys.
+    pub keys: &'a Keys,
+    /// The node's store.
+    pub store: &'a Store,
+    /// The overlay.
+    pub overlay: &'a Overlay,
+    /// Hears of what the node cannot go on after.
+    pub fatal: mpsc::Sender<Failure>,
+}
+
+impl Start<'_> {
+    /// Starts everything.
+    ///
+    /// # Errors
+    /// If the data plane's port is taken, or machines cannot be made here at all.
+    pub async fn member(self, membership: Membership) -> Result<Member, Failure> {
+        let (data, mut events) =
+            start_data_plane(self.config, self.keys, self.overlay.local_id(), &membership)?;
+        let addresses = addresses_of(data.local_addr());
+        let (driver, image) = start_machine_driver(&self.config.state_dir).await?;
+        let (handle, inputs) = engine::channel();
+        let machines =
+            Machines::recover(driver, data.clone(), handle.clone(), image, self.config.mtu).await?;
+        let (hosts, wanted) = watch::channel(BTreeSet::new());
+        let (peers, news) = Peers::new(self.overlay.clone(), data.clone(), wanted);
+        let networks = Networks::new(data.clone(), self.overlay.local_id(), self.config.mtu, hosts);
+        let core = self.engine()?;
+        let effects = Effects {
+            store: self.store.clone(),
+            overlay: self.overlay.clone(),
+            machines: machines.clone(),
+            networks,
+        };
+        let loop_ = Driver::new(core, inputs, effects);
+
+        let mut tasks = JoinSet::new();
+        let fatal = self.fatal;
+        tasks.spawn(async move {
+            if let Err(failure) = loop_.run().await {
+                // The daemon takes the first failure and ends; there is no second.
+                let _ending_already = fatal.send(failure).await;
+            }
+        });
+        let engine = handle.clone();
+        tasks.spawn(async move {
+            while let Some(event) = events.recv().await {
+                engine.channel(event).await;
+            }
+        });
+        tasks.spawn(peers.run());
+        tasks.spawn(publish(self.overlay.clone(), handle.adverts(), data.static_public(), addresses.clone()));
+
+        let tenant = Tenant::new(self.keys.tenant.clone(), handle.clone(), self.overlay.clone());
+        let caller = Caller {
+            overlay: self.overlay.clone(),
+            tenant: self.keys.tenant.clone(),
+            engine: handle.clone(),
+            machines: machines.clone(),
+        };
+        Ok(Member { membership, data, engine: handle, machines, tenant, caller, news, addresses, tasks })
+    }
+
+    /// The engine, as it was when the daemon last ran.
+    fn engine(&self) -> Result<Engine, Failure> {
+        let boot = BootId::current()?;
+        let entries = self.store.read_all(Room::Engine)?;
+        let restored = Restored { entries };
+        let config = EngineConfig {
+            keypair: self.keys.identity.clone(),
+            share: share(&self.config.share)?,
+            capabilities: Capabilities {
+                categories: BTreeSet::from([Category::Sandbox]),
+                images: Images::Only(BTreeSet::from([MINI_IMAGE.try_into().expect("a short name")])),
+            },
+            boot: EngineBoot::of(boot.as_bytes()),
+        };
+        let mut seed = Zeroizing::new([0; 32]);
+        keys::fill_random(&mut seed[..])?;
+        Engine::new(config, Some(restored), *seed, clock::now()).map_err(|error| {
+            Failure::failed("engine", format!("the scheduler cannot take up where it was: {error}"))
+                .remedy("run the version of consort that wrote the state, or give another --state-dir")
+        })
+    }
+}
+
+impl Member {
+    /// What this host says of itself.
+    #[must_use]
+    pub fn description(&self) -> Description {
+        let advert = self.engine.advert().unwrap_or(NOTHING_TO_GIVE);
+        Description::new(self.data.static_public(), &self.addresses, advert)
+    }
+
+    /// How far this host is with its part of a slice.
+    ///
+    /// # Errors
+    /// If the node is stopping.
+    pub async fn stage(&self, slice: SliceId) -> Result<Stage, Failure> {
+        let Some(part) = self.engine.part(slice).await? else { return Ok(Stage::Placed) };
+        let stage = self.machines.stage(slice, part.machines);
+        if stage < Stage::Running {
+            return Ok(stage);
+        }
+        let open = open_channels(&self.data);
+        let wanted =
+            part.networks.iter().flat_map(|(network, hosts)| hosts.iter().map(|host| (*host, *network)));
+        let all_open = wanted.into_iter().all(|wanted| open.contains_key(&wanted));
+        Ok(if all_open { Stage::Reachable } else { Stage::Running })
+    }
+
+    /// Ends everything but the machines.
+    pub async fn stop(mut self: Arc<Self>) {
+        match Arc::get_mut(&mut self) {
+            Some(member) => member.tasks.shutdown().await,
+            // Requests under way hold it too; they end with the runtime.
+            None => tracing::debug!("the member's parts are still in use"),
+        }
+        self.data.clone().shutdown();
+    }
+}
+
+/// Until the engine has said what is free.
+const NOTHING_TO_GIVE: Advert =
+    Advert { free: Resources::NONE, limit: Resources::NONE, sandbox: false, vm: false };
+
+/// The channels that are open both ways.
+fn open_channels(data: &DataPlane) -> BTreeMap<(HostId, NetworkId), ()> {
+    let links = data.snapshot().links;
+    let open = links.into_iter().flat_map(|link| {
+        let peer = link.peer;
+        let both = link
+            .channels
+            .into_iter()
+            .filter(|channel| channel.outbound == "open" && channel.inbound == "open");
+        both.map(move |channel| ((peer, channel.network), ())).collect::<Vec<_>>()
+    });
+    open.collect()
+}
+
+fn start_data_plane(
+    config: &NodeConfig,
+    keys: &Keys,
+    host: HostId,
+    membership: &Membership,
+) -> Result<(DataPlane, consort_vswitch::EventReceiver), Failure> {
+    let mut seed = [0; 32];
+    keys::fill_random(&mut seed)?;
+    let secret = StaticSecret::new(*keys.data_secret);
+    let psk = SharedSecret::new(blake3::derive_key(PSK_CONTEXT, membership.link_secret.expose()));
+    let wanted = DataPlaneConfig {
+        workers: config.data_workers.get(),
+        ..DataPlaneConfig::new(host, secret, psk, config.data, seed)
+    };
+    DataPlane::start(wanted).map_err(|error| {
+        Failure::failed("data_plane", format!("the data plane cannot listen on {}: {error}", config.data))
+            .remedy("stop what uses the port, or give another address with --listen or data.listen")
+    })
+}
+
+async fn start_machine_driver(
+    state_dir: &Path,
+) -> Result<(Arc<dyn MachineDriver>, consort_machine::spec::ImageId), Failure> {
+    let state_dir = state_dir.to_owned();
+    let started = tokio::task::spawn_blocking(move || {
+        let cannot = |what: &str, error: &dyn std::fmt::Display| {
+            Failure::failed(
+                "machines",
+                format!("{what} cannot be made below {}: {error}", state_dir.display()),
+            )
+            .remedy("check the permissions and the free space of the state directory")
+        };
+        let images =
+            ImageStore::open(&state_dir.join("images")).map_err(|error| cannot("the image store", &error))?;
+        let (image, report) = images.ensure_mini().map_err(|error| cannot("the mini image", &error))?;
+        tracing::debug!(?report, "the mini image is there");
+        let driver = SandboxDriver::open(&state_dir.join("machines"), images, KeeperCommand::own())
+            .map_err(|error| cannot("the directory of machines", &error))?;
+        Ok::<_, Failure>((Arc::new(driver) as Arc<dyn MachineDriver>, image))
+    });
+    started.await.map_err(|error| {
+        Failure::failed("machines", format!("the machines' driver did not start: {error}"))
+    })?
+}
+
+fn share(share: &resolved::Share) -> Result<Share, Failure> {
+    let allow = match &share.allow {
+        resolved::Allow::Members => Allow::Everyone,
+        resolved::Allow::Tenants(tenants) if tenants.is_empty() => Allow::Nobody,
+        resolved::Allow::Tenants(tenants) => {
+            let parse = |tenant: &String| {
+                tenant.parse().map(TenantId).map_err(|_| {
+                    Failure::input("bad_tenant", format!("share.allow: `{tenant}` is not a tenant's key"))
+                        .remedy("give what `consort status` shows as tenant on the tenant's node, or \"any\"")
+                })
+            };
+            Allow::Only(tenants.iter().map(parse).collect::<Result<_, _>>()?)
+        }
+    };
+    let limit = Resources {
+        cpus_milli: share.cpus_milli.into(),
+        memory_bytes: share.memory_bytes,
+        disk_bytes: share.disk_bytes,
+        machines: share.machines_max.into(),
+    };
+    Ok(Share { limit, term_max: TERM_MAX, allow })
+}
+
+/// Where others find a socket: its address, or where it listens on all, those of this computer's interfaces.
+fn addresses_of(local: SocketAddr) -> Vec<SocketAddr> {
+    if !local.ip().is_unspecified() {
+        return vec![local];
+    }
+    let interfaces = nix::ifaddrs::getifaddrs().into_iter().flatten();
+    let mut addresses: Vec<std::net::IpAddr> = interfaces
+        .filter_map(|interface| {
+            let address = interface.address?;
+            let ipv4: Option<std::net::IpAddr> = address.as_sockaddr_in().map(|address| address.ip().into());
+            ipv4.or_else(|| address.as_sockaddr_in6().map(|address| address.ip().into()))
+        })
+        .filter(|address| address.is_ipv4() == local.is_ipv4() || local.is_ipv6())
+        .filter(|address| !is_link_local(address))
+        .collect();
+    // Loopback is of use only to nodes on this computer, and only where there is nothing better.
+    addresses.sort_by_key(std::net::IpAddr::is_loopback);
+    if addresses.first().is_some_and(|first| !first.is_loopback()) {
+        addresses.retain(|address| !address.is_loopback());
+    }
+    addresses.into_iter().map(|address| SocketAddr::new(address, local.port())).collect()
+}
+
+/// Link-local addresses mean nothing without an interface, and are left out.
+fn is_link_local(address: &std::net::IpAddr) -> bool {
+    match address {
+        std::net::IpAddr::V4(address) => address.is_link_local(),
+        std::net::IpAddr::V6(address) => address.is_unicast_link_local(),
+    }
+}
+
+/// Tells others what this host could give, at once and after each change.
+async fn publish(
+    overlay: Overlay,
+    mut adverts: watch::Receiver<Option<Advert>>,
+    data_key: [u8; 32],
+    addresses: Vec<SocketAddr>,
+) {
+    loop {
+        let advert = adverts.borrow_and_update().clone();
+        if let Some(advert) = advert {
+            let description = Description::new(data_key, &addresses, advert);
+            if let Err(error) = overlay.publish_record(description.encode()).await {
+                return tracing::error!(%error, "this host's description cannot be published");
+            }
+            tokio::time::sleep(ADVERT_PAUSE).await;
+        }
+        if adverts.changed().await.is_err() {
+            return;
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_socket_on_one_address_is_found_there() {
+        let address: SocketAddr = "10.0.0.1:7441".parse().unwrap();
+        assert_eq!(addresses_of(address), [address]);
+    }
+
+    #[test]
+    fn a_socket_on_all_addresses_is_found_on_this_computers() {
+        let found = addresses_of("0.0.0.0:7441".parse().unwrap());
+        assert!(found.iter().all(|address| address.is_ipv4() && address.port() == 7441), "{found:?}");
+        assert!(found.iter().all(|address| !address.ip().is_unspecified()), "{found:?}");
+    }
+
+    #[test]
+    fn the_owners_share_becomes_the_ledgers_limit() {
+        let written = resolved::Share {
+            cpus_milli: 1_500,
+            memory_bytes: 1 << 30,
+            disk_bytes: 1 << 33,
+            machines_max: 4,
+            allow: resolved::Allow::Tenants(vec![]),
+        };
+        let meant = share(&written).unwrap();
+        assert_eq!((meant.limit.cpus_milli, meant.limit.machines), (1_500, 4));
+        assert_eq!(meant.allow, Allow::Nobody);
+        let wrong = resolved::Share { allow: resolved::Allow::Tenants(vec!["nobody".into()]), ..written };
+        assert_eq!(share(&wrong).unwrap_err().code, "bad_tenant");
+    }
+}

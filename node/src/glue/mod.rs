@@ -1,0 +1,43 @@
+//! Where the parts meet. One file per pair: what one part says, told to the other.
+//!
+//! ```text
+//!                    ┌───────────── engine (task) ─────────────┐
+//!  overlay ──▶ inbound ──▶ messages │ commands ◀── tenant ◀── API routes
+//!     ▲          │                  ▼
+//!     │          │       outputs: persist ▶ store, send ▶ overlay, networks ▶ vswitch, orders ▶ machines
+//!     │          ▼                                                                     │
+//!  candidates  remote (exec, console, …) ─────────────────────────────────────▶ driver ┤ TAP ▶ vswitch
+//!  describe ▶ peers (task) ▶ vswitch: who may be linked, and where                      ▼
+//!                                                          reports ──────────────────▶ engine
+//! ```
+//! | file | joins | owns |
+//! |---|---|---|
+//! | [`protocols`] | overlay, all | names and limits of what nodes ask each other |
+//! | [`describe`], [`candidates`] | overlay, scheduler | what a host says of itself; whom a request may ask |
+//! | [`engine`] | scheduler, overlay, store | the engine, its clock, the order of its outputs |
+//! | [`networks`] | scheduler, vswitch | what of each slice the switch has been told; who may open a channel |
+//! | [`peers`] | overlay, vswitch | which hosts the data plane knows, and where |
+//! | [`machines`], [`machine`] | scheduler, machine driver, vswitch | one task per machine of this host |
+//! | [`tenant`] | API, scheduler | what a tenant asks of slices, signed with his key |
+//! | [`progress`] | overlay, scheduler, vswitch | how far a slice's hosts are, for the timings of `slice create` |
+//! | [`remote`] | API, overlay, machine driver | programs, console and log of a machine wherever it is |
+//! | [`inbound`] | overlay, all | routes what comes from other nodes |
+//! | [`member`] | all | starts and ends what needs a membership |
+//!
+//! Invariants: one task owns each state, and its handle is the only way to it; every queue is bounded; what a peer sends is checked by the
+//! part it is for, and moves a counter there when it is refused.
+
+pub mod candidates;
+pub mod clock;
+pub mod describe;
+pub mod engine;
+pub mod inbound;
+pub mod machine;
+pub mod machines;
+pub mod member;
+pub mod networks;
+pub mod peers;
+pub mod progress;
+pub mod protocols;
+pub mod remote;
+pub mod tenant;

@@ -1,0 +1,50 @@
+//! What nodes ask each other, by name, with the limits the overlay enforces on each.
+
+use consort_overlay::{Rate, RpcProtocol};
+use consort_scheduler::limits::MESSAGE_BYTES_MAX;
+
+use super::{describe, progress};
+
+/// Messages between the schedulers' engines. One way: the answer is empty and only says that the message came.
+pub const SCHEDULER: &str = "scheduler/1";
+
+/// A host's description of itself, for who has no record of it yet.
+pub const DESCRIBE: &str = "describe/1";
+
+/// How far a host is with its part of a slice.
+pub const PROGRESS: &str = "progress/1";
+
+/// Streams to a machine: programs, console, log.
+pub const MACHINE: &str = "machine/1";
+
+/// The request protocols. A coordinator sends a host a handful of messages per slice and a steward's host a few per lease, so the
+/// rates leave room for dozens of slices starting together and stop a flood.
+#[must_use]
+pub fn requests() -> Vec<RpcProtocol> {
+    vec![
+        RpcProtocol {
+            name: SCHEDULER,
+            request_bytes_max: MESSAGE_BYTES_MAX,
+            response_bytes_max: 0,
+            rate: Rate { per_second: 200, burst: 1_000 },
+        },
+        RpcProtocol {
+            name: DESCRIBE,
+            request_bytes_max: 0,
+            response_bytes_max: describe::BYTES_MAX,
+            rate: Rate { per_second: 2, burst: 20 },
+        },
+        RpcProtocol {
+            name: PROGRESS,
+            request_bytes_max: progress::REQUEST_BYTES,
+            response_bytes_max: progress::RESPONSE_BYTES_MAX,
+            rate: Rate { per_second: 50, burst: 200 },
+        },
+    ]
+}
+
+/// The stream protocols.
+#[must_use]
+pub fn streams() -> Vec<&'static str> {
+    vec![MACHINE]
+}

@@ -31,6 +31,11 @@ impl Groups {
         Self { directories }
     }
 
+    /// Lets everything go on that was frozen in them.
+    pub(super) fn thaw(&self) {
+        self.directories.iter().for_each(|directory| thaw(directory, DEPTH_MAX));
+    }
+
     /// Puts a process, and what it will start, into the groups.
     pub(super) fn take(&self, pid: u32) -> Result<(), String> {
         for directory in &self.directories {
@@ -50,6 +55,26 @@ impl Drop for Groups {
                 }
                 std::thread::sleep(PAUSE);
             }
+        }
+    }
+}
+
+/// Lets everything go on that was frozen in the groups below this process' own, so that it can die: a dead pid namespace waits for all
+/// its processes.
+pub(super) fn thaw_own() {
+    parents().iter().for_each(|directory| thaw(directory, DEPTH_MAX));
+}
+
+fn thaw(directory: &Path, depth: u32) {
+    for (file, value) in [("freezer.state", "THAWED"), ("cgroup.freeze", "0")] {
+        if directory.join(file).exists() {
+            // The kernel refuses it only for what cannot be frozen either.
+            let _ = fs::write(directory.join(file), value);
+        }
+    }
+    for entry in fs::read_dir(directory).into_iter().flatten().flatten() {
+        if depth > 0 && entry.file_type().is_ok_and(|kind| kind.is_dir()) {
+            thaw(&entry.path(), depth - 1);
         }
     }
 }

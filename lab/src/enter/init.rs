@@ -7,7 +7,7 @@ use nix::sched::{CloneFlags, unshare};
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::sethostname;
 
-use super::{directory, reasons};
+use super::{cgroup, directory, reasons};
 use crate::process::{attempted, block, follow_across, pid_of, reap};
 use crate::reexec::{Arguments, EXIT_FAILED, EXIT_UNAVAILABLE};
 use crate::{Netlink, sysctl};
@@ -61,6 +61,7 @@ fn run(arguments: &Arguments<'_>) -> Result<i32, String> {
         match signals.wait().map_err(attempted("wait for a signal"))? {
             Signal::SIGCHLD => {
                 if let Some(code) = reap(pid) {
+                    cgroup::thaw_own();
                     return Ok(code);
                 }
             }

@@ -95,7 +95,11 @@ fn watch(arguments: &Arguments<'_>, directory: &Directory, groups: &Groups) -> R
                     return Ok(code);
                 }
             }
-            Signal::SIGALRM => kill(pid, Signal::SIGKILL).map_err(attempted("kill the lab"))?,
+            Signal::SIGALRM => {
+                kill(pid, Signal::SIGKILL).map_err(attempted("kill the lab"))?;
+                // Whoever is frozen cannot die, and the first process waits for all others.
+                groups.thaw();
+            }
             _ => {
                 kill(pid, Signal::SIGTERM).map_err(attempted("end the lab"))?;
                 alarm::set(GRACE_SECONDS);

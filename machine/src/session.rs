@@ -4,7 +4,8 @@
 //! overlay to the command line: whoever is between copies bytes and need not understand them. The client sends
 //! [`Stdin`](crate::wire::Frame::Stdin), [`StdinEnd`](crate::wire::Frame::StdinEnd) and [`Resize`](crate::wire::Frame::Resize); the
 //! machine sends [`Stdout`](crate::wire::Frame::Stdout), [`Stderr`](crate::wire::Frame::Stderr) and, last,
-//! [`Exit`](crate::wire::Frame::Exit). A client that hangs up before that ends the program (`SIGHUP`, then `SIGKILL`).
+//! [`Exit`](crate::wire::Frame::Exit). A client that hangs up before that ends the program: its process group is killed. A program may
+//! end before it has read its input, so a client's write may fail; what the machine sent, up to the exit, is still there to be read.
 
 use serde::{Deserialize, Serialize};
 use tokio::net::UnixStream;

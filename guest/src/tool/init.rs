@@ -373,7 +373,10 @@ impl Init {
     fn end(&mut self) {
         let everyone = Pid::from_raw(-1);
         let _ = kill(everyone, Signal::SIGTERM);
-        let _ = kill(everyone, Signal::SIGHUP);
+        if let Some(shell) = &self.shell {
+            // A shell at a terminal ignores TERM.
+            let _ = kill(Pid::from_raw(shell.id().cast_signed()), Signal::SIGHUP);
+        }
         let _ = kill(everyone, Signal::SIGCONT);
         let deadline = Instant::now() + GRACE_ALONE;
         loop {

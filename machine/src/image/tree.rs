@@ -180,7 +180,7 @@ mod tests {
         plant(&tree);
         fs::write(dir.path().join("outside"), b"stays").unwrap();
         symlink(dir.path(), tree.join("out")).unwrap();
-        fs::set_permissions(tree.join("a/b"), fs::Permissions::from_mode(0)).unwrap();
+        fs::set_permissions(tree.join("a/b"), fs::Permissions::from_mode(0o000)).unwrap();
         fs::set_permissions(tree.join("a"), fs::Permissions::from_mode(0o500)).unwrap();
         remove_tree(&tree).unwrap();
         assert!(!tree.exists());

@@ -288,9 +288,14 @@ impl Machine {
     /// Ends the machine and removes everything of it, the directory included.
     pub(super) fn destroy(mut self) {
         self.kill();
-        if let Some(init) = &self.init {
-            let code = waitpid(init.pid, None).map_or(-1, exit_code);
-            self.init_ended(code);
+        // All children, not only init: the kernel holds back the end of a pid namespace's init until every process of the namespace
+        // has been collected, and programs that were started later are this process's children.
+        while let Some(init) = &self.init {
+            match waitpid(None::<Pid>, None) {
+                Ok(status) if status.pid() == Some(init.pid) => self.init_ended(exit_code(status)),
+                Ok(_) | Err(nix::errno::Errno::EINTR) => {}
+                Err(_) => self.init_ended(-1),
+            }
         }
         self.console = None;
         self.history = None;

@@ -70,7 +70,8 @@ fn keep() -> Result<(), SetUpError> {
             return Err(error);
         }
     };
-    let committed = offer(&machine).and_then(|()| serve::Server::open(&machine));
+    // The socket stands before the daemon is told, so that whoever learns of the machine finds its keeper.
+    let committed = serve::Server::open(&machine).and_then(|server| offer(&machine).map(|()| server));
     match committed {
         Ok(server) => server.run(machine),
         Err(error) => {

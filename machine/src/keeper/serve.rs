@@ -142,6 +142,8 @@ impl Server {
         }
         let time = now();
         if time >= machine.lease_end {
+            // Whoever is waiting for an answer gets it first.
+            self.settle(machine);
             return ControlFlow::Break(None);
         }
         if self.kill_at.is_some_and(|at| time >= at) {

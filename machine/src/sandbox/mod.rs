@@ -30,7 +30,7 @@ use crate::driver::{
     Capabilities, Category, ControlError, Driver, Fate, MachineStatus, NicPort, PausedBy, Recovered,
     StartError, Started, Task, Uids,
 };
-use crate::image::{ImageError, ImageStore};
+use crate::image::{ImageError, ImageStore, remove_tree};
 use crate::session::{ExecRequest, ExecSession, WinSize};
 use crate::setup::ids;
 use crate::spec::{KeeperCommand, MachineId, MachineSpec, Nic};
@@ -110,8 +110,17 @@ impl SandboxDriver {
             guest: self.guest.clone(),
             uids,
         };
-        let guard = HalfStarted(Some(directory.clone()));
-        let mut birth = Birth { child: self.spawn_keeper(&spec.id, &directory)?, directory };
+        let keeper = match self.spawn_keeper(&spec.id, &directory) {
+            Ok(keeper) => keeper,
+            Err(error) => {
+                remove_tree(&directory).map_err(|source| StartError::Host {
+                    attempt: format!("remove {}", directory.display()),
+                    source,
+                })?;
+                return Err(error);
+            }
+        };
+        let mut birth = Birth { keeper: Some(keeper), directory, reserved };
         let within = spec.start_within + CLEAN_UP_WITHIN;
         let outcome = match tokio::time::timeout(within, birth.lead(&order)).await {
             Ok(outcome) => outcome,
@@ -119,15 +128,14 @@ impl SandboxDriver {
         };
         match outcome {
             Ok(started) => {
-                guard.keep();
-                if let Some(reserved) = reserved {
+                birth.keeper = None;
+                if let Some(reserved) = birth.reserved.take() {
                     reserved.keep();
                 }
                 Ok(started)
             }
             Err(error) => {
                 birth.undo().await;
-                guard.keep();
                 Err(error)
             }
         }
@@ -266,15 +274,19 @@ impl SandboxDriver {
     }
 }
 
-/// A keeper that makes a machine.
+/// A keeper that makes a machine. Dropped before the machine stands (nobody waits for it any more), it is undone by a task of its own.
 struct Birth {
-    child: (tokio::process::Child, Client),
+    keeper: Option<(tokio::process::Child, Client)>,
     directory: PathBuf,
+    /// The machine's users, which are free again when everything is undone.
+    reserved: Option<Reserved>,
 }
 
 impl Birth {
     async fn lead(&mut self, order: &Order) -> Result<Started, StartError> {
-        let (child, client) = &mut self.child;
+        let Some((child, client)) = &mut self.keeper else {
+            return Err(StartError::KeeperGone("it was undone".to_owned()));
+        };
         let bytes = serde_json::to_vec(order)
             .map_err(|error| StartError::SetUp(format!("write the order: {error}")))?;
         if bytes.len() > ORDER_BYTES_MAX {
@@ -309,36 +321,36 @@ impl Birth {
     }
 
     /// Waits until the keeper has undone everything, and does it in its place if it does not.
-    async fn undo(self) {
-        let (mut child, client) = self.child;
-        drop(client);
-        if tokio::time::timeout(CLEAN_UP_WITHIN, child.wait()).await.is_err() {
-            let _ = child.kill().await;
-        }
-        for left in sweep_apart(self.directory).await {
-            tracing::warn!(left, "not removed after a failed start");
-        }
+    async fn undo(&mut self) {
+        let Some(keeper) = self.keeper.take() else { return };
+        undo(keeper, self.directory.clone()).await;
+        self.reserved = None;
     }
 }
 
-/// A start whose future may be dropped: then the keeper undoes everything when its socket closes, and this removes the directory if the
-/// keeper never came to be.
-struct HalfStarted(Option<PathBuf>);
-
-impl HalfStarted {
-    fn keep(mut self) {
-        self.0 = None;
-    }
-}
-
-impl Drop for HalfStarted {
+impl Drop for Birth {
     fn drop(&mut self) {
-        if let Some(directory) = self.0.take()
-            && !directory.join("machine.json").exists()
-            && !directory.join("keeper.log").exists()
-        {
-            let _ = crate::image::remove_tree(&directory);
+        let Some(keeper) = self.keeper.take() else { return };
+        let (directory, reserved) = (self.directory.clone(), self.reserved.take());
+        // Without a runtime the daemon is ending: the keeper sees its socket closed and undoes everything itself.
+        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
+            runtime.spawn(async move {
+                undo(keeper, directory).await;
+                drop(reserved);
+            });
         }
+    }
+}
+
+async fn undo((mut child, client): (tokio::process::Child, Client), directory: PathBuf) {
+    drop(client);
+    if tokio::time::timeout(CLEAN_UP_WITHIN, child.wait()).await.is_err()
+        && let Err(error) = child.kill().await
+    {
+        tracing::warn!(%error, "a keeper cannot be killed");
+    }
+    for left in sweep_apart(directory).await {
+        tracing::warn!(left, "not removed after a failed start");
     }
 }
 

@@ -303,7 +303,10 @@ fn raise_dev(devices: &[(&'static str, OwnedFd)], uids: Uids, memory_bytes: u64)
     let size = (memory_bytes / 2).to_string();
     let no_devices = no_programs | MountAttrFlags::MOUNT_ATTR_NODEV;
     put(&fresh("tmpfs", &[("mode", "1777"), ("size", &size)], no_devices)?, "/dev/shm", Kind::Directory)?;
-    put(&fresh("mqueue", &[], no_devices)?, "/dev/mqueue", Kind::Directory)?;
+    // A kernel may be built without message queues.
+    if fs::read_to_string("/proc/filesystems").is_ok_and(|known| known.contains("\tmqueue\n")) {
+        put(&fresh("mqueue", &[], no_devices)?, "/dev/mqueue", Kind::Directory)?;
+    }
     let links = [
         ("pts/ptmx", "ptmx"),
         ("/proc/self/fd", "fd"),

@@ -11,7 +11,7 @@ use anyhow::{Context, Result, bail};
 use consort_machine::driver::{ControlError, Driver, Started};
 use consort_machine::image::{ImageId, ImageStore};
 use consort_machine::sandbox::SandboxDriver;
-use consort_machine::session::ExecRequest;
+use consort_machine::session::{ExecRequest, ExecSession};
 use consort_machine::spec::{KeeperCommand, MachineId, MachineSpec, Nic, RestartPolicy};
 use consort_machine::wire::Frame;
 use consort_machine::wire::frame::Decoder;
@@ -43,7 +43,9 @@ pub(crate) struct Ran {
 impl World {
     /// Opens a driver and proves it with one machine.
     pub(crate) fn open(name: &str) -> Result<Self> {
-        let directory = std::env::temp_dir().join(format!("consort-world-{name}-{}", std::process::id()));
+        // The number of a process in a namespace of its own says little; the time tells runs apart.
+        let time = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_nanos();
+        let directory = std::env::temp_dir().join(format!("consort-world-{name}-{time:x}"));
         fs::create_dir(&directory).with_context(|| format!("make {}", directory.display()))?;
         // Threads of the runtime are made here; keepers are programs of their own.
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
@@ -111,6 +113,23 @@ impl World {
         }
     }
 
+    /// Machines described so far, in all tests.
+    pub(crate) fn machines_so_far() -> u32 {
+        NEXT.load(Ordering::Relaxed)
+    }
+
+    /// A driver on the same directory with another keeper.
+    pub(crate) fn driver_with(&self, keeper: KeeperCommand) -> Result<SandboxDriver> {
+        let _guard = self.runtime.enter();
+        let images = ImageStore::open(&self.directory.join("images"))?;
+        Ok(SandboxDriver::open(&self.directory.join("machines"), images, keeper)?)
+    }
+
+    /// A session whose end is not waited for.
+    pub(crate) async fn driver_exec(&self, id: &MachineId, words: &[&str]) -> Result<ExecSession> {
+        Ok(self.driver.exec(id, ExecRequest::of(words.iter().copied())).await?)
+    }
+
     pub(crate) fn wait<T>(&self, future: impl Future<Output = T>) -> T {
         self.runtime.block_on(future)
     }
@@ -131,8 +150,10 @@ impl World {
     ) -> Result<T> {
         let started = self.start(spec)?;
         let outcome = body(&spec.id, started);
-        self.remove(&spec.id)?;
-        outcome
+        let removed = self.remove(&spec.id);
+        let value = outcome?;
+        removed.context("remove the machine")?;
+        Ok(value)
     }
 
     pub(crate) fn run(&self, id: &MachineId, words: &[&str]) -> Result<Ran> {
@@ -146,12 +167,18 @@ impl World {
     /// Runs a program to its end, giving it `input`.
     pub(crate) fn run_with(&self, id: &MachineId, request: ExecRequest, input: &[u8]) -> Result<Ran> {
         let work = async {
-            let mut stream = self.driver.exec(id, request).await?.stream;
-            for part in input.chunks(32 * 1024) {
-                stream.write_all(&Frame::Stdin(part.to_vec()).encode()).await?;
-            }
-            stream.write_all(&Frame::StdinEnd.encode()).await?;
-            collect(stream).await
+            let stream = self.driver.exec(id, request).await?.stream;
+            let (read, mut write) = stream.into_split();
+            let give = async {
+                for part in input.chunks(32 * 1024) {
+                    write.write_all(&Frame::Stdin(part.to_vec()).encode()).await?;
+                }
+                write.write_all(&Frame::StdinEnd.encode()).await
+            };
+            // A program may end without reading; what it printed and its end are read all the same.
+            let (given, ran) = tokio::join!(give, collect(read));
+            drop(write);
+            ran.with_context(|| format!("input: {given:?}"))
         };
         self.wait(async {
             tokio::time::timeout(Duration::from_secs(60), work).await.context("the program did not end")?
@@ -160,7 +187,7 @@ impl World {
 }
 
 /// Reads a session to its end.
-pub(crate) async fn collect(mut stream: tokio::net::UnixStream) -> Result<Ran> {
+pub(crate) async fn collect(mut stream: impl tokio::io::AsyncRead + Unpin) -> Result<Ran> {
     let mut decoder = Decoder::default();
     let (mut stdout, mut stderr) = (Vec::new(), Vec::new());
     let mut buffer = vec![0; 64 * 1024];
@@ -191,12 +218,11 @@ fn open_driver(directory: &Path, images: ImageStore) -> Result<SandboxDriver> {
 
 impl Drop for World {
     fn drop(&mut self) {
-        let removed = self.wait(async {
+        self.wait(async {
             for found in self.driver.recover().await.unwrap_or_default() {
                 let _ = self.driver.remove(&found.id).await;
             }
         });
-        let () = removed;
         if let Err(error) = fs::remove_dir_all(&self.directory) {
             println!("{} is left: {error}", self.directory.display());
         }

@@ -205,6 +205,8 @@ impl Link {
                 return self.counters.initiations_too_soon.one();
             }
         }
+        // From here on it is taken note of, so that a recording of it is stale whatever becomes of it.
+        self.hello = Some((timestamp, now.at));
         if self.slots.crossed(now.at, &shared.own_key, &self.key) {
             return self.counters.initiations_crossed.one();
         }
@@ -216,7 +218,6 @@ impl Link {
             shared.indices.remove(&index);
             return shared.refusals.no_common_suite.one();
         };
-        self.hello = Some((timestamp, now.at));
         self.counters.initiations_answered.one();
         self.slots.answered(Arc::new(session), instance);
         self.changed = true;

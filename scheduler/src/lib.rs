@@ -7,7 +7,7 @@
 //! |---|---|
 //! | [`units`], [`resources`], [`bounded`], [`limits`] | words: time and sizes, amounts, bounded lists, every bound |
 //! | [`identity`], [`refusal`] | who signs; why someone says no |
-//! | [`slice`] | a slice: its file, spec, charter, record, changes, addresses, grants, views |
+//! | [`mod@slice`] | a slice: its file, spec, charter, record, changes, addresses, grants, views |
 //! | [`register`] | the fenced register on which a slice's fate is decided, free of clocks and slices |
 //! | [`message`] | what engines say to each other, and the bytes |
 //! | [`ledger`], `host` | what this host has promised; its part in slices |

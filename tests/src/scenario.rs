@@ -133,7 +133,11 @@ fn draw_world(seed: u64, fault: Option<KnownFault>, rng: &mut ChaCha8Rng) -> Wor
     World::new(&WorldConfig {
         seed,
         limits,
-        weather: if calm { Weather::FINE } else { weather },
+        weather: match fault {
+            Some(KnownFault::ForgottenPromises) => Weather { delay_max: 250, ..Weather::FINE },
+            _ if calm => Weather::FINE,
+            _ => weather,
+        },
         chances: Chances { crash: if calm { 0 } else { below(rng, 4) }, start_fails: below(rng, 50) },
         start_max: 300,
         fault,
@@ -166,7 +170,11 @@ fn draw_slices(world: &mut World, fault: Option<KnownFault>, rng: &mut ChaCha8Rn
         let founded = Box::new(found(world, coordinator, &stewards, &top, &machine, rng));
         let selector = Selector::Id(founded.slice);
         let at = below(rng, 9000);
-        let hold = Millis(500 + below(rng, 6000));
+        let mut hold = Millis(500 + below(rng, 6000));
+        if fault == Some(KnownFault::ForgottenPromises) {
+            // The decision and the end of the hold at the same time: a race is wanted.
+            hold = Millis(500 + below(rng, 500));
+        }
         let create = Command::Create { founded, candidates: everyone, hold };
         world.schedule(at, Event::Command(coordinator, Box::new(create)));
         draw_orders(world, &selector, at, pick(rng), rng);

@@ -14,6 +14,7 @@ use consort_scheduler::engine::{
     Restored, Share,
 };
 use consort_scheduler::identity::HostId;
+use consort_scheduler::message::{self, Message};
 use consort_scheduler::resources::Resources;
 use consort_scheduler::slice::id::SliceId;
 use consort_scheduler::slice::spec::Category;
@@ -275,6 +276,7 @@ impl World {
 
     fn happen(&mut self, event: Event) {
         match event {
+            Event::Arrive { from, to, body } if self.answer_without_promise(from, to, &body) => {}
             Event::Arrive { from, to, body } => {
                 let sender = self.hosts[from].id;
                 self.with_engine(to, |engine, now| engine.handle_message(now, sender, &body));
@@ -327,7 +329,6 @@ impl World {
 
     /// Acts on a host's outputs, unless it breaks down first.
     fn act(&mut self, host: usize) {
-        let mut forgot_promise = false;
         while let Some(output) = self.hosts[host].engine.as_mut().and_then(Engine::poll_output) {
             self.outputs += 1;
             if let Some((number, crash)) = self.crash_before
@@ -344,14 +345,7 @@ impl World {
                 self.schedule(after, Event::Restart(host));
                 return;
             }
-            forgot_promise |= self.effect(host, output);
-        }
-        if forgot_promise {
-            // The daemon believes its disk: what was not written there, it does not know.
-            self.hosts[host].engine = None;
-            self.excuse(host);
-            self.start_daemon(host);
-            return;
+            self.effect(host, output);
         }
         self.set_timer(host);
     }
@@ -440,8 +434,19 @@ impl World {
         if self.hosts[host].engine.is_some() {
             return;
         }
+        self.hosts[host].engine = Some(self.engine_from_disk(host));
+        if self.now > 0 {
+            let boots = self.hosts[host].boots;
+            self.note(format_args!("host {host} is up in boot {boots}"));
+        }
+        self.act(host);
+        self.set_timer(host);
+    }
+
+    /// An engine that knows what the host's disk holds.
+    fn engine_from_disk(&mut self, host: usize) -> Engine {
         let now = self.hosts[host].clock.show(self.now);
-        let it = &mut self.hosts[host];
+        let (it, rng) = (&self.hosts[host], &mut self.rng);
         let entries = it.disk.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
         let unlimited = self.fault == Some(KnownFault::LedgerWithoutLimit) && host == 0;
         let limit = if unlimited { it.limit.times(1000) } else { it.limit };
@@ -455,26 +460,15 @@ impl World {
             boot: BootId::of(&it.boots.to_be_bytes()),
         };
         let mut seed = [0; 32];
-        self.rng.fill_bytes(&mut seed);
+        rng.fill_bytes(&mut seed);
         let engine = Engine::new(config, Some(Restored { entries }), seed, now);
-        it.engine = Some(engine.expect("what an engine wrote, an engine reads"));
-        if self.now > 0 {
-            let boots = self.hosts[host].boots;
-            self.note(format_args!("host {host} is up in boot {boots}"));
-        }
-        self.act(host);
-        self.set_timer(host);
+        engine.expect("what an engine wrote, an engine reads")
     }
 
-    /// Acts on one output. Says whether a promise was to be made durable and was not, which is a known fault.
-    fn effect(&mut self, host: usize, output: Output) -> bool {
+    /// Acts on one output.
+    fn effect(&mut self, host: usize, output: Output) {
         match output {
             Output::Persist { key, value: Some(value) } => {
-                if self.fault == Some(KnownFault::ForgottenPromises)
-                    && self.is_only_a_promise(host, &key, &value)
-                {
-                    return true;
-                }
                 let id = self.hosts[host].id;
                 let chosen = self.oracle.written(self.now, id, &key, &value);
                 let line = chosen
@@ -531,17 +525,30 @@ impl World {
             }
             Output::Networks(_) | Output::NetworksGone(_) | Output::Event { .. } => {}
         }
-        false
     }
 
-    /// Whether this write differs from what is on disk only in what was promised.
-    fn is_only_a_promise(&self, host: usize, key: &str, value: &[u8]) -> bool {
-        let accepted = |bytes: &[u8]| {
-            let (_, accepted) = consort_scheduler::engine::inspect_register(key, bytes)?;
-            accepted.map(|accepted| accepted.ballot)
-        };
-        let Some(before) = self.hosts[host].disk.get(key) else { return false };
-        key.starts_with("register/") && accepted(before) == accepted(value)
+    /// A steward that knows a register answers what it has, and forgets that it was asked: a register without promises.
+    fn answer_without_promise(&mut self, from: usize, to: usize, body: &[u8]) -> bool {
+        if self.fault != Some(KnownFault::ForgottenPromises) {
+            return false;
+        }
+        let Ok(Message::Prepare { charter, .. }) = message::decode(body) else { return false };
+        let known = self.hosts[to].disk.contains_key(&format!("register/{}", charter.slice()));
+        if !known || self.hosts[to].engine.is_none() {
+            return false;
+        }
+        let (now, sender) = (self.hosts[to].clock.show(self.now), self.hosts[from].id);
+        let mut forgetful = self.engine_from_disk(to);
+        forgetful.handle_message(now, sender, body);
+        while let Some(output) = forgetful.poll_output() {
+            match output {
+                Output::Send { to: back, kind: "promise", body } if back == sender => {
+                    self.send(to, from, "promise", &body);
+                }
+                _ => {}
+            }
+        }
+        true
     }
 
     fn start_machine(

@@ -22,8 +22,13 @@ use crate::units::Millis;
 pub(crate) enum Owner {
     /// The request that is making this slice.
     Coordinator,
-    /// This steward's own watch over the slice, or a host's wish to have it settled.
+    /// This steward's own watch over the slice.
     Watch,
+    /// A host wants to know what is decided; it hears the news even if it is no member of what is written.
+    Settle {
+        /// The host.
+        asker: HostId,
+    },
     /// A tenant's order that came from this node.
     Order {
         /// The node.
@@ -121,6 +126,12 @@ impl Changes {
         run.attempt(ctx);
         self.runs.push(run);
         true
+    }
+
+    /// Whether this steward is already changing this slice by itself.
+    pub(crate) fn watches(&self, slice: SliceId) -> bool {
+        let own = |owner| matches!(owner, Owner::Watch | Owner::Settle { .. });
+        self.runs.iter().any(|run| run.founded.slice == slice && own(run.owner))
     }
 
     /// Whether this owner already has a change under way for this slice.

@@ -376,7 +376,9 @@ impl Engine {
         }
         match finished.owner {
             Owner::Coordinator => self.requests.handle_finished(&mut ctx, &mut self.changes, finished),
-            Owner::Watch | Owner::Order { .. } => StewardRole::handle_finished(&mut ctx, finished),
+            Owner::Watch | Owner::Settle { .. } | Owner::Order { .. } => {
+                StewardRole::handle_finished(&mut ctx, finished)
+            }
         }
     }
 }

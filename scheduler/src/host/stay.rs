@@ -255,7 +255,7 @@ impl Stay {
         self.held = taken;
         let lease = self.founded.charter.spec.lease;
         self.stage = Stage::Pledged { until, give_up: until.plus(lease).plus(drift_bound(lease)) };
-        self.next_look = ctx.now.plus(DOUBT_READ_EVERY);
+        self.plan_doubtful_look(ctx.now);
         self.persist(ctx);
         self.event(ctx, SliceEvent::Pledged);
         Ok(())
@@ -354,7 +354,7 @@ impl Stay {
     }
 
     fn read_pledged(&mut self, ctx: &mut Context<'_>, ledger: &mut Ledger, read: Read) -> Fate {
-        self.next_look = ctx.now.plus(DOUBT_READ_EVERY);
+        self.plan_doubtful_look(ctx.now);
         let Some(record) = read.record else { return Fate::Stay };
         match record.state {
             State::Forming if record.has_member(ctx.me) => Fate::Stay,
@@ -393,6 +393,14 @@ impl Stay {
         self.start_machines(ctx);
         self.plan_next_look(sent_at);
         self.look_again = true;
+    }
+
+    /// Now and then, at the moment the hold is over, and often after that.
+    fn plan_doubtful_look(&mut self, now: Millis) {
+        if let Stage::Pledged { until, .. } = self.stage {
+            self.next_look =
+                if until > now { now.plus(DOUBT_READ_EVERY).min(until) } else { now.plus(RETRY_AFTER) };
+        }
     }
 
     fn plan_next_look(&mut self, sent_at: Millis) {

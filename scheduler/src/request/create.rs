@@ -399,8 +399,9 @@ impl Request {
             (Phase::Deciding { .. }, Change::Activate, None) => {
                 Next::Over(Answer::Undecided { slice: self.founded.slice, plan: self.plan(None) })
             }
+            // Over already means that it was active: others can be faster than the answer to its coordinator.
             (Phase::Deciding { layout }, Change::Activate, Some((_, Some(record))))
-                if record.state == State::Active =>
+                if matches!(record.state, State::Active | State::Ended(_)) =>
             {
                 let layout = layout.clone();
                 let slice = Box::new(SliceView::new(record, &Reports::new(), Some(record.term)));

@@ -173,9 +173,9 @@ impl StewardRole {
         };
         if !seat.may_settle(from) {
             ctx.count("settle_not_allowed");
-        } else if !changes.has(slice, Owner::Watch) {
+        } else if !changes.watches(slice) {
             let change = if abort { Change::Abort(AbortReason::HoldOver) } else { Change::Settle };
-            changes.start(ctx, seat.founded_arc(), change, Owner::Watch, seat.known_since());
+            changes.start(ctx, seat.founded_arc(), change, Owner::Settle { asker: from }, seat.known_since());
         }
     }
 
@@ -188,7 +188,7 @@ impl StewardRole {
         slice: SliceId,
     ) {
         let Some(seat) = self.seats.get_mut(&slice) else { return };
-        if seat.release(from) && !changes.has(slice, Owner::Watch) {
+        if seat.release(from) && !changes.watches(slice) {
             let change = Change::Lose(vec![from], LossReason::Released);
             changes.start(ctx, seat.founded_arc(), change, Owner::Watch, seat.known_since());
         }
@@ -261,8 +261,11 @@ impl StewardRole {
 
     /// A change that one of this host's roles wanted is over.
     pub(crate) fn handle_finished(ctx: &mut Context<'_>, finished: &Finished) {
+        let slice = finished.founded.slice;
+        if let Owner::Settle { asker } = finished.owner {
+            ctx.send(asker, Message::News { slice });
+        }
         if let Owner::Order { asker, round } = finished.owner {
-            let slice = finished.founded.slice;
             let result = match &finished.decided {
                 None => OrderResult::NoMajority,
                 Some((Applied::Refused, Some(record))) => OrderResult::WrongState(record.state),
@@ -308,7 +311,7 @@ impl StewardRole {
                 Wish::Change(change) => {
                     let Some(seat) = self.seats.get(&slice) else { return };
                     // One at a time: what is still wished when it is over will be wished again.
-                    if !changes.has(slice, Owner::Watch) {
+                    if !changes.watches(slice) {
                         changes.start(ctx, seat.founded_arc(), change, Owner::Watch, seat.known_since());
                     }
                 }

@@ -228,3 +228,6 @@ impl Door {
         &self.pair
     }
 }
+
+#[cfg(test)]
+mod tests;

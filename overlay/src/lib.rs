@@ -14,18 +14,18 @@
 //!
 //! | room | owns |
 //! |---|---|
-//! | [`identity`] | keys, names, signing |
-//! | [`membership`] | certificates, chains, revocations |
-//! | [`ticket`] | the invitation in one string |
-//! | [`record`] | a host's signed description |
-//! | [`view`] | the sample of records and its exchange |
-//! | [`peers`] | the table of peers: states, failures, the dial schedule |
-//! | [`limit`] | rates |
-//! | [`protocol`] | bytes and limits of each protocol |
-//! | [`gate`] | who passes the door, and the handshake |
-//! | [`behaviour`] | composition of libp2p's behaviours |
-//! | [`driver`] | the loop, and all I/O |
-//! | [`handle`], [`event`], [`config`], [`state`], [`counters`] | what node sees |
+//! | `identity` | keys, names, signing |
+//! | `membership` | certificates, chains, revocations |
+//! | `ticket` | the invitation in one string |
+//! | `record` | a host's signed description |
+//! | `view` | the sample of records and its exchange |
+//! | `peers` | the table of peers: states, failures, the dial schedule |
+//! | `limit` | rates |
+//! | `protocol` | bytes and limits of each protocol |
+//! | `gate` | who passes the door, and the handshake |
+//! | `behaviour` | composition of libp2p's behaviours |
+//! | `driver` | the loop, and all I/O |
+//! | `handle`, `event`, `config`, `state`, `counters` | what node sees |
 //!
 //! Messages of node travel as bytes with a protocol's name; this crate does not know what they mean.
 
@@ -36,6 +36,7 @@ mod config;
 mod counters;
 mod driver;
 mod event;
+pub mod fuzz;
 mod gate;
 mod handle;
 mod identity;
@@ -45,6 +46,8 @@ mod peers;
 mod protocol;
 mod record;
 mod state;
+#[cfg(test)]
+mod testing;
 mod ticket;
 mod view;
 

@@ -89,3 +89,6 @@ pub(crate) fn claim_holds(
 ) -> bool {
     invitation.verifies(Purpose::Claim, overlay, newcomer.as_bytes(), signature)
 }
+
+#[cfg(test)]
+mod tests;

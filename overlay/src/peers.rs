@@ -447,3 +447,6 @@ fn backoff(attempts: u32, alone: bool) -> Duration {
 fn jittered(wait: Duration, rng: &mut impl Rng) -> Duration {
     wait * 3 / 4 + wait.mul_f64(f64::from(rng.next_u32()) / f64::from(u32::MAX)) / 2
 }
+
+#[cfg(test)]
+mod tests;

@@ -200,3 +200,6 @@ impl Unverified {
         Ok(self.record)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -196,3 +196,6 @@ impl<'de> Deserialize<'de> for Ticket {
         String::deserialize(deserializer)?.parse().map_err(serde::de::Error::custom)
     }
 }
+
+#[cfg(test)]
+mod tests;

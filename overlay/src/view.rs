@@ -133,3 +133,6 @@ impl View {
         places[..count].iter().map(|at| Arc::clone(&self.records[*at])).collect()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -333,7 +333,7 @@ impl Driver {
 
     /// A ticket shall lead in.
     pub(super) fn join(&mut self, ticket: Ticket, answer: Answer<Result<OverlayKey, JoinError>>) {
-        if let Err(error) = self.may_join(&ticket) {
+        if let Some(error) = self.obstacle(&ticket) {
             drop(answer.send(Err(error)));
             return;
         }
@@ -351,19 +351,19 @@ impl Driver {
         }
     }
 
-    fn may_join(&self, ticket: &Ticket) -> Result<(), JoinError> {
-        ticket.verify(self.clock.unix())?;
+    /// Why this host may not use the ticket.
+    fn obstacle(&self, ticket: &Ticket) -> Option<JoinError> {
+        if let Err(error) = ticket.verify(self.clock.unix()) {
+            return Some(error.into());
+        }
         if let Some(pinned) = self.config.pinned.filter(|pinned| *pinned != ticket.overlay()) {
-            return Err(JoinError::OtherThanPinned { found: ticket.overlay(), pinned });
+            return Some(JoinError::OtherThanPinned { found: ticket.overlay(), pinned });
         }
         if self.joining.is_some() || self.entering {
-            return Err(JoinError::Busy);
+            return Some(JoinError::Busy);
         }
         let overlay = self.door.lock().overlay();
-        match overlay {
-            Some(own) if own != ticket.overlay() && !self.is_alone() => Err(JoinError::MemberOfOther(own)),
-            _ => Ok(()),
-        }
+        overlay.filter(|own| *own != ticket.overlay() && !self.is_alone()).map(JoinError::MemberOfOther)
     }
 
     /// The door has a new membership: the rest follows when nothing of the old overlay is left.

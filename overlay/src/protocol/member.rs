@@ -241,3 +241,6 @@ pub(crate) fn decode_verdict(bytes: &[u8]) -> Result<Verdict, Malformed> {
         _ => Err(Malformed),
     }
 }
+
+#[cfg(test)]
+mod tests;

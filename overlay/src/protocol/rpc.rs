@@ -221,3 +221,6 @@ impl Codec for RpcCodec {
         }
     }
 }
+
+#[cfg(test)]
+mod tests;

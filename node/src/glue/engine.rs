@@ -12,7 +12,7 @@ use std::sync::Arc;
 
 use consort_overlay::{HostId, Overlay};
 use consort_scheduler::engine::{Advert, Answer, Command, CommandId, DriverReport, Engine, Output};
-use consort_scheduler::slice::id::SliceId;
+use consort_scheduler::slice::id::{NetworkId, SliceId};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use super::machines::Machines;
@@ -208,6 +208,17 @@ impl Driver {
                 None => self.time_passes(),
             }
             self.drain().await?;
+            self.judge_channels();
+        }
+    }
+
+    /// Peers that want to open a channel show a grant; the engine knows what it is worth.
+    fn judge_channels(&mut self) {
+        let now = clock::now();
+        while let Some(question) = self.effects.networks.poll_question(now) {
+            let network = NetworkId(question.network.0);
+            let verdict = self.engine.verify_grant(now, question.peer, network, &question.grant);
+            self.effects.networks.answer(question, verdict);
         }
     }
 
@@ -226,7 +237,6 @@ impl Driver {
     fn time_passes(&mut self) {
         let now = clock::now();
         self.engine.handle_timeout(now);
-        self.effects.networks.handle_timeout(now);
     }
 
     fn take(&mut self, input: Input) {
@@ -288,7 +298,6 @@ impl Driver {
     }
 
     fn act(&mut self, output: Output) {
-        let now = clock::now();
         let machines = &self.effects.machines;
         match output {
             Output::Persist { .. } => unreachable!("kept before anything else is done"),
@@ -306,7 +315,7 @@ impl Driver {
                 machines.stop(slice, machine, &id);
             }
             Output::Lease { slice, until } => machines.lease(slice, until),
-            Output::Networks(view) => self.effects.networks.apply(now, *view),
+            Output::Networks(view) => self.effects.networks.apply(*view),
             Output::NetworksGone(slice) => self.effects.networks.gone(slice),
             Output::Event { slice, name, event } => tracing::info!(%name, slice = %slice, ?event, "slice"),
         }

@@ -2,17 +2,16 @@
 //!
 //! For each slice with machines here the engine gives one view ([`SliceNetworks`]); it replaces the one before. From it follow the networks and
 //! machines the switch knows, the hosts it may be linked with, the grants this host presents, and the answer to a peer that wants to open
-//! a channel: a grant is good if a steward signed it for that peer and network, and this host's own view is fresh
-//! ([`verify_grant`]). A peer may be quicker than the record: a request for a network that is not known yet waits a moment.
+//! a channel. The engine judges grants; here a request only waits for it. A peer may be quicker than the record: a request for a network that is not known yet waits a moment.
 //!
-//! Owns: the views, and the requests that wait. Refuses to know: frames, and how a view came about. No clock of its own.
+//! Owns: the views, and the requests that wait. Refuses to know: frames, what makes a grant good, and how a view came about. No clock of its own.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use consort_overlay::HostId;
 use consort_scheduler::identity::TenantId;
-use consort_scheduler::slice::grant::{self, verify_grant};
-use consort_scheduler::slice::id::{NetworkId as SliceNetworkId, SliceId};
+use consort_scheduler::slice::grant;
+use consort_scheduler::slice::id::SliceId;
 use consort_scheduler::slice::view::{NetworkView, SliceNetworks};
 use consort_scheduler::units::Millis;
 use consort_vswitch::{
@@ -24,7 +23,7 @@ use tokio::sync::watch;
 /// second covers the slowest of them, and a stranger's request costs us no more than a place in the queue.
 const WAIT_FOR_RECORD: Millis = Millis(1_000);
 
-/// Requests waiting at once; beyond it they are refused at once.
+/// Requests waiting at once.
 const WAITING_MAX: usize = 256;
 
 /// What is known of a network of this host.
@@ -56,12 +55,16 @@ pub struct Part {
     pub networks: Vec<(NetworkId, Vec<HostId>)>,
 }
 
+/// A peer that wants to open a channel.
 #[derive(Debug)]
-struct Waiting {
+pub struct Question {
     request: ChannelRequest,
-    peer: HostId,
-    network: NetworkId,
-    grant: Vec<u8>,
+    /// Who asks.
+    pub peer: HostId,
+    /// For which network.
+    pub network: NetworkId,
+    /// What it presents.
+    pub grant: Vec<u8>,
     until: Millis,
 }
 
@@ -72,7 +75,7 @@ pub struct Networks {
     me: HostId,
     mtu: u16,
     slices: BTreeMap<SliceId, SliceNetworks>,
-    waiting: VecDeque<Waiting>,
+    waiting: VecDeque<Question>,
     /// The hosts the data plane should know: [`super::peers`] sees to it.
     hosts: watch::Sender<BTreeSet<HostId>>,
 }
@@ -85,7 +88,7 @@ impl Networks {
     }
 
     /// Tells the switch what of a slice is so now.
-    pub fn apply(&mut self, now: Millis, view: SliceNetworks) {
+    pub fn apply(&mut self, view: SliceNetworks) {
         let before = self.slices.insert(view.slice, view.clone());
         for gone in before.iter().flat_map(|before| &before.networks) {
             if !view.networks.iter().any(|network| network.id == gone.id) {
@@ -107,7 +110,6 @@ impl Networks {
                 }
             }
         }
-        self.answer_waiting(now);
     }
 
     /// The switch forgets a slice.
@@ -139,12 +141,12 @@ impl Networks {
     pub fn handle_event(&mut self, now: Millis, event: Event) {
         match event {
             Event::ChannelRequested { request, peer, network, grant } => {
-                let waiting = Waiting { request, peer, network, grant, until: now.plus(WAIT_FOR_RECORD) };
-                if !self.knows(network) && self.waiting.len() < WAITING_MAX {
-                    self.waiting.push_back(waiting);
-                } else {
-                    self.answer(now, waiting);
+                // Where too many wait, the oldest is asked again by its peer.
+                if self.waiting.len() >= WAITING_MAX {
+                    self.waiting.pop_front();
                 }
+                let until = now.plus(WAIT_FOR_RECORD);
+                self.waiting.push_back(Question { request, peer, network, grant, until });
             }
             Event::ChannelRefused { peer, network, reason } => {
                 tracing::warn!(%peer, %network, ?reason, "the peer does not let this host into the network");
@@ -160,53 +162,39 @@ impl Networks {
         self.networks().any(|(_, known)| known.id.0 == network.0)
     }
 
-    fn answer_waiting(&mut self, now: Millis) {
-        for waiting in std::mem::take(&mut self.waiting) {
-            if self.knows(waiting.network) || waiting.until <= now {
-                self.answer(now, waiting);
-            } else {
-                self.waiting.push_back(waiting);
+    /// The next request that wants to be judged now; give it back with [`Networks::answer`].
+    pub fn poll_question(&mut self, now: Millis) -> Option<Question> {
+        let due = |question: &Question| question.until <= now || self.knows(question.network);
+        let index = self.waiting.iter().position(due)?;
+        self.waiting.remove(index)
+    }
+
+    /// Answers a request: for how long the channel may stay open, or why it may not.
+    pub fn answer(&self, question: Question, verdict: Result<Millis, grant::GrantRefusal>) {
+        let Question { request, peer, network, .. } = question;
+        let verdict = match verdict {
+            Ok(valid) => Ok(std::time::Duration::from_millis(valid.0)),
+            Err(_) if !self.knows(network) => Err(GrantRefusal::NetworkUnknown),
+            Err(refusal) => {
+                tracing::warn!(%peer, %network, %refusal, "a peer's channel is refused");
+                Err(match refusal {
+                    grant::GrantRefusal::ViewExpired | grant::GrantRefusal::NotActive => {
+                        GrantRefusal::Expired
+                    }
+                    grant::GrantRefusal::NotForThis | grant::GrantRefusal::NotAMember => {
+                        GrantRefusal::NotYours
+                    }
+                    _ => GrantRefusal::Invalid,
+                })
             }
-        }
-    }
-
-    fn answer(&self, now: Millis, waiting: Waiting) {
-        let Waiting { request, peer, network, grant, .. } = waiting;
-        let verdict = self.judge(now, peer, network, &grant);
-        if let Err(refusal) = &verdict {
-            tracing::warn!(%peer, %network, ?refusal, "a peer's channel is refused");
-        }
+        };
         self.data.answer_channel(request, verdict);
-    }
-
-    fn judge(
-        &self,
-        now: Millis,
-        peer: HostId,
-        network: NetworkId,
-        grant: &[u8],
-    ) -> Result<std::time::Duration, GrantRefusal> {
-        let id = SliceNetworkId(network.0);
-        let (slice, _) =
-            self.networks().find(|(_, known)| known.id == id).ok_or(GrantRefusal::NetworkUnknown)?;
-        verify_grant(&slice.record, slice.valid_until, peer, id, grant, now)
-            .map(|valid| std::time::Duration::from_millis(valid.0))
-            .map_err(|refusal| match refusal {
-                grant::GrantRefusal::ViewExpired | grant::GrantRefusal::NotActive => GrantRefusal::Expired,
-                grant::GrantRefusal::NotForThis | grant::GrantRefusal::NotAMember => GrantRefusal::NotYours,
-                _ => GrantRefusal::Invalid,
-            })
     }
 
     /// When waiting requests want to be answered at the latest.
     #[must_use]
     pub fn poll_timeout(&self) -> Option<Millis> {
         self.waiting.iter().map(|waiting| waiting.until).min()
-    }
-
-    /// Answers the requests whose time is over.
-    pub fn handle_timeout(&mut self, now: Millis) {
-        self.answer_waiting(now);
     }
 
     /// All networks of this host.

@@ -16,6 +16,7 @@ use crate::daemon::Node;
 use crate::failure::Failure;
 use crate::glue::remote::call::{Opened, Session};
 use crate::glue::remote::message::{Action, MachineName};
+use crate::glue::remote::pump::pump;
 use crate::glue::tenant::{self, Found};
 
 /// The tenant's machines.
@@ -121,12 +122,12 @@ async fn session<B: serde::de::DeserializeOwned>(
         .map_err(|_| out_of_turn())
 }
 
-async fn carry(upgrade: hyper::upgrade::OnUpgrade, mut machine: Box<dyn Session>) {
+async fn carry(upgrade: hyper::upgrade::OnUpgrade, machine: Box<dyn Session>) {
     let client = match upgrade.await {
         Ok(client) => client,
         Err(error) => return tracing::debug!(%error, "a connection did not become a stream"),
     };
-    if let Err(error) = tokio::io::copy_bidirectional(&mut TokioIo::new(client), &mut machine).await {
+    if let Err(error) = pump(TokioIo::new(client), machine).await {
         tracing::debug!(%error, "a session ended early");
     }
 }

@@ -13,4 +13,5 @@ pub mod authority;
 pub mod call;
 pub mod message;
 pub mod proof;
+pub mod pump;
 pub mod serve;

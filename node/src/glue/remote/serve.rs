@@ -8,6 +8,7 @@ use tokio::net::UnixStream;
 
 use super::authority;
 use super::message::{self, Action, MachineReport, Refusal, Reply, Request};
+use super::pump::pump;
 use crate::failure::Failure;
 use crate::glue::engine::EngineHandle;
 use crate::glue::machine::Change;
@@ -81,9 +82,9 @@ pub async fn serve(mut stream: Stream, engine: EngineHandle, machines: Machines,
 async fn answer(stream: &mut Stream, outcome: Result<Outcome, Failure>) -> Result<(), message::MessageError> {
     match outcome {
         Ok(Outcome::Done(report)) => message::send(stream, &Reply::Accepted(report)).await?,
-        Ok(Outcome::Session(report, mut session)) => {
+        Ok(Outcome::Session(report, session)) => {
             message::send(stream, &Reply::Accepted(report)).await?;
-            tokio::io::copy_bidirectional(stream, &mut session).await?;
+            return Ok(pump(stream, session).await?);
         }
         Ok(Outcome::Log(report, log)) => {
             message::send(stream, &Reply::Accepted(report)).await?;

@@ -1,5 +1,30 @@
-//! Placeholder map; see the crate's rooms.
+//! The data plane of Consort: Ethernet frames between local machines and encrypted links to other hosts, without any server.
+//!
+//! ```text
+//!   machine ── TAP ──▶ offload ──▶ switch ──▶ link (channel, session) ──▶ UDP ──▶ … ──▶ the same, backwards
+//! ```
+//!
+//! | room | what it owns |
+//! |---|---|
+//! | [`DataPlane`] | the handle: what node wants, what it is told, what it shows |
+//! | [`mac`], [`frame`] | addresses and checked views of frames |
+//! | [`table`], [`switch`], [`neighbour`] | which port or peer a frame goes to, or why nowhere; answers for known addresses |
+//! | [`offload`] | super-frames: cut and joined as the kernel does |
+//! | [`wire`] | the bytes of datagrams, one file per kind |
+//! | [`session`] | handshakes, cookies, keys, counters, windows |
+//! | `link` | one encrypted way per peer: sessions, channels opened by grants, path MTU, liveness, roaming |
+//! | `split` | frames joined from parts, where they exceed the path |
+//! | [`tap`] and the rest of `driver` | TAP, UDP, threads, the clock; the only room with `unsafe` |
+//!
+//! Everything but `driver` is plain data and functions: compiled and tested without privileges, devices or a clock.
+//!
+//! # Rules of the crate
+//! - No frame leaves a host unsealed, and none is delivered that was not sealed by the peer it is said to come from, on a channel
+//!   that node opened for that peer. What fails this is dropped and counted, and nothing else happens.
+//! - Nothing a peer, a guest or a stranger sends can panic, allocate without bound, or make us work harder than the sender.
+//! - Workers take no lock per frame and wait for nobody; order inside a flow is kept.
 
+pub mod bench;
 mod data_plane;
 mod driver;
 mod entropy;

@@ -6,7 +6,7 @@
 //!
 //! # Offloads
 //! `TUNSETOFFLOAD` tells the kernel what super-frames it may hand over: checksums, TCP over both IPs with and without ECN, UDP (since
-//! Linux 6.2; USO4 only together with USO6). What a kernel refuses is asked for without, step by step ([`LADDER`]); a kernel
+//! Linux 6.2; USO4 only together with USO6). What a kernel refuses is asked for without, step by step; a kernel
 //! that refuses everything hands over plain frames, which works the same, only slower.
 //!
 //! Sources: Linux `drivers/net/tun.c`, `include/uapi/linux/if_tun.h`; `Documentation/networking/tuntap.rst`.

@@ -46,12 +46,12 @@ pub(crate) fn channel() -> (EventSender, EventReceiver) {
 }
 
 impl EventSender {
-    /// Gives the event back if there is no room for it.
-    pub(crate) fn send(&self, event: Event) -> Result<(), Event> {
+    /// False if there is no room for it; then it is lost.
+    pub(crate) fn send(&self, event: Event) -> bool {
         let mut state = self.0.state();
         if state.queue.len() >= EVENTS_MAX || state.closed {
             state.lost += 1;
-            return Err(event);
+            return false;
         }
         state.queue.push_back(event);
         let waker = state.waker.take();
@@ -60,7 +60,7 @@ impl EventSender {
         if let Some(waker) = waker {
             waker.wake();
         }
-        Ok(())
+        true
     }
 
     /// No more events will come.
@@ -133,14 +133,14 @@ mod tests {
     fn events_come_in_order_and_the_queue_is_bounded() {
         let (sender, mut receiver) = channel();
         let first = event();
-        sender.send(first.clone()).unwrap();
+        assert!(sender.send(first.clone()));
         for _ in 1..EVENTS_MAX {
-            sender.send(event()).unwrap();
+            assert!(sender.send(event()));
         }
-        assert!(sender.send(event()).is_err());
+        assert!(!sender.send(event()));
         assert_eq!(sender.lost(), 1);
         assert_eq!(receiver.recv_blocking(), Some(first));
-        assert!(sender.send(event()).is_ok());
+        assert!(sender.send(event()));
     }
 
     #[test]
@@ -151,7 +151,7 @@ mod tests {
             (first, receiver.recv_blocking())
         });
         let sent = event();
-        sender.send(sent.clone()).unwrap();
+        assert!(sender.send(sent.clone()));
         sender.close();
         assert_eq!(waiting.join().unwrap(), (Some(sent), None));
     }

@@ -123,7 +123,13 @@ impl Keeper {
         while let Some(output) = links.poll_output() {
             match output {
                 Output::Tell(event) => {
-                    if let Err(Event::ChannelRequested { request, .. }) = shared.events.send(event) {
+                    let question = match &event {
+                        Event::ChannelRequested { request, .. } => Some(*request),
+                        _ => None,
+                    };
+                    if !shared.events.send(event)
+                        && let Some(request) = question
+                    {
                         links.forget_question(&request);
                     }
                 }

@@ -27,6 +27,7 @@ use crate::link::{Transmit, Transmitted};
 pub(crate) const RECEIVE_BYTES: usize = 65_536;
 /// Asked of the kernel for each direction: 2 ms of 10 Gb/s; it may give less (net.core.rmem_max).
 const SOCKET_BYTES: usize = 4 << 20;
+const SOCKET_INT: libc::c_int = 4 << 20;
 /// How long a full send queue is waited for before a batch is dropped: a full queue drains at line speed.
 const SEND_WAIT_NANOS: i64 = 20_000_000;
 /// Room for one control message with an `int` or `u16`, aligned.
@@ -80,7 +81,7 @@ impl Socket {
         // Beyond the system's limit only root may go; without that, the limit it is.
         sockopt::set_socket_recv_buffer_size_force(&fd, SOCKET_BYTES)
             .or_else(|_| sockopt::set_socket_recv_buffer_size(&fd, SOCKET_BYTES))?;
-        if set_option(&fd, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, SOCKET_BYTES as libc::c_int).is_err() {
+        if set_option(&fd, libc::SOL_SOCKET, libc::SO_SNDBUFFORCE, SOCKET_INT).is_err() {
             sockopt::set_socket_send_buffer_size(&fd, SOCKET_BYTES)?;
         }
         let joins = set_option(&fd, libc::SOL_UDP, libc::UDP_GRO, 1).is_ok();
@@ -107,7 +108,7 @@ impl Socket {
         let mut piece = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
         let mut message = header(&mut piece);
         message.msg_name = name.as_mut_ptr().cast();
-        message.msg_namelen = size_of::<libc::sockaddr_storage>() as libc::socklen_t;
+        message.msg_namelen = size::<libc::sockaddr_storage>();
         message.msg_control = control.0.as_mut_ptr().cast();
         message.msg_controllen = CONTROL_BYTES as _;
         #[expect(unsafe_code, reason = "no safe wrapper receives control messages without allocating")]
@@ -219,7 +220,7 @@ impl Socket {
         match to {
             SocketAddr::V4(to) => {
                 let value = libc::sockaddr_in {
-                    sin_family: libc::AF_INET as libc::sa_family_t,
+                    sin_family: INET,
                     sin_port: to.port().to_be(),
                     sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(to.ip().octets()) },
                     sin_zero: [0; 8],
@@ -229,11 +230,11 @@ impl Socket {
                 unsafe {
                     place.as_mut_ptr().cast::<libc::sockaddr_in>().write(value);
                 }
-                Ok(size_of::<libc::sockaddr_in>() as libc::socklen_t)
+                Ok(size::<libc::sockaddr_in>())
             }
             SocketAddr::V6(to) => {
                 let value = libc::sockaddr_in6 {
-                    sin6_family: libc::AF_INET6 as libc::sa_family_t,
+                    sin6_family: INET6,
                     sin6_port: to.port().to_be(),
                     sin6_flowinfo: to.flowinfo(),
                     sin6_addr: libc::in6_addr { s6_addr: to.ip().octets() },
@@ -244,7 +245,7 @@ impl Socket {
                 unsafe {
                     place.as_mut_ptr().cast::<libc::sockaddr_in6>().write(value);
                 }
-                Ok(size_of::<libc::sockaddr_in6>() as libc::socklen_t)
+                Ok(size::<libc::sockaddr_in6>())
             }
         }
     }
@@ -261,6 +262,17 @@ impl Transmit for &Socket {
         self.transmit_all(to, bytes, stride)
     }
 }
+
+/// The size of a C type, as C functions take it.
+#[expect(clippy::cast_possible_truncation, reason = "C types here have a few bytes")]
+const fn size<T>() -> libc::socklen_t {
+    size_of::<T>() as libc::socklen_t
+}
+
+#[expect(clippy::cast_possible_truncation, reason = "families are small numbers")]
+const INET: libc::sa_family_t = libc::AF_INET as libc::sa_family_t;
+#[expect(clippy::cast_possible_truncation, reason = "families are small numbers")]
+const INET6: libc::sa_family_t = libc::AF_INET6 as libc::sa_family_t;
 
 /// Room for control messages, as aligned as their header.
 #[repr(C, align(8))]
@@ -292,11 +304,11 @@ fn write_segment(message: &mut libc::msghdr, stride: u16) {
     // SAFETY: `msg_control` points to CONTROL_BYTES aligned bytes, more than one header and a u16 take; CMSG_FIRSTHDR then gives
     // a valid header inside them, and CMSG_DATA the place behind it.
     unsafe {
-        message.msg_controllen = libc::CMSG_SPACE(size_of::<u16>() as u32) as _;
+        message.msg_controllen = libc::CMSG_SPACE(size::<u16>()) as _;
         let place = libc::CMSG_FIRSTHDR(message);
         (*place).cmsg_level = libc::SOL_UDP;
         (*place).cmsg_type = libc::UDP_SEGMENT;
-        (*place).cmsg_len = libc::CMSG_LEN(size_of::<u16>() as u32) as _;
+        (*place).cmsg_len = libc::CMSG_LEN(size::<u16>()) as _;
         libc::CMSG_DATA(place).cast::<u16>().write_unaligned(stride);
     }
 }
@@ -310,7 +322,7 @@ fn stride(message: &libc::msghdr) -> Option<usize> {
         while !place.is_null() {
             if (*place).cmsg_level == libc::SOL_UDP
                 && (*place).cmsg_type == libc::UDP_GRO
-                && (*place).cmsg_len as usize >= libc::CMSG_LEN(size_of::<libc::c_int>() as u32) as usize
+                && (*place).cmsg_len as usize >= libc::CMSG_LEN(size::<libc::c_int>()) as usize
             {
                 let stride = libc::CMSG_DATA(place).cast::<libc::c_int>().read_unaligned();
                 return usize::try_from(stride).ok();
@@ -349,7 +361,7 @@ fn set_option(fd: &OwnedFd, level: libc::c_int, name: libc::c_int, value: libc::
     #[expect(unsafe_code, reason = "rustix has no such option")]
     // SAFETY: the value's address and size are given; the kernel only reads it.
     let result = unsafe {
-        let size = size_of::<libc::c_int>() as libc::socklen_t;
+        let size = size::<libc::c_int>();
         libc::setsockopt(fd.as_raw_fd(), level, name, (&raw const value).cast(), size)
     };
     if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }

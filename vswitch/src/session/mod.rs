@@ -19,8 +19,8 @@
 //!   there now and not a recording; until then the responder sends on the session before, if there is one.
 //! - A lost initiation or response is healed by a *new* initiation; a lost first datagram by the next one.
 //! - A recorded initiation is refused by its timestamp. After a restart of the responder it is answered once, and leads nowhere.
-//! - Simultaneous opening, rekey and what is kept of old sessions: [`crate::link`].
-//! - Keys for sending and receiving come from Noise's split, run through BLAKE3 with the suite's name; see [`cipher`].
+//! - Simultaneous opening, rekey and what is kept of old sessions: `link`.
+//! - Keys for sending and receiving come from Noise's split, run through BLAKE3 with the suite's name; see `cipher`.
 //!
 //! Sources: Noise revision 34 (sections 5.2, 7.5, 9, 11.2), WireGuard paper sections 5 and 6, RFC 6479 (window), RFC 9001
 //! appendix B (limits of AEADs).

@@ -131,6 +131,13 @@ fn name_of(body: &[u8]) -> SliceId {
     SliceId(id)
 }
 
+/// Fuzz entry: no bytes may panic the decoder or the rules, signed or not.
+pub fn fuzz(bytes: &[u8]) {
+    if let Ok((charter, _)) = postcard::take_from_bytes::<Charter>(bytes) {
+        let _sound = charter.spec.check().is_ok() && stewards_are_sound(&charter.stewards);
+    }
+}
+
 impl SignedCharter {
     /// The name of the slice these bytes found, whether or not they are in order.
     #[must_use]
@@ -191,6 +198,20 @@ mod tests {
             signed.body = Blob::try_from(bytes).unwrap();
             assert_ne!(signed.slice(), founded.slice);
             assert!(signed.open().is_err(), "byte {index}");
+        }
+    }
+
+    /// The fuzz target's body, for a moment.
+    #[test]
+    fn hostile_bytes_are_refused_and_nothing_else() {
+        let good = founded().signed.body.into_vec();
+        for index in 0..good.len() {
+            for bit in 0..8 {
+                let mut bytes = good.clone();
+                bytes[index] ^= 1 << bit;
+                fuzz(&bytes);
+            }
+            fuzz(&good[..index]);
         }
     }
 

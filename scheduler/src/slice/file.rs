@@ -67,6 +67,18 @@ pub fn parse(text: &str) -> Result<Spec, SpecError> {
     Ok(spec)
 }
 
+/// Fuzz entry: no text may panic the reader, and what it reads must keep the rules.
+///
+/// # Panics
+/// When the reader is wrong.
+pub fn fuzz(bytes: &[u8]) {
+    if let Ok(text) = std::str::from_utf8(bytes)
+        && let Ok(spec) = parse(text)
+    {
+        assert_eq!(spec.check(), Ok(()), "a spec that was read keeps the rules");
+    }
+}
+
 const PLACEMENTS: [(&str, Placement); 2] = [("spread", Placement::Spread), ("pack", Placement::Pack)];
 const CATEGORIES: [(&str, Category); 2] = [("sandbox", Category::Sandbox), ("vm", Category::Vm)];
 
@@ -358,6 +370,28 @@ networks = ["lan", "dmz"]
         let lan = Ipv4Range { first: Ipv4Addr::new(10, 7, 0, 0), prefix: 24 };
         assert_eq!(ranges, [Wanted::Auto, Wanted::Range(lan)]);
         assert_eq!(spec.not_yet().unwrap_err().field, "router.gw");
+    }
+
+    /// The fuzz target's body, for a moment: the contract's example with bytes changed, cut and doubled.
+    #[test]
+    fn hostile_files_are_refused_and_nothing_else() {
+        use rand_core::{Rng, SeedableRng};
+        let mut rng = rand_chacha::ChaCha8Rng::seed_from_u64(5);
+        let below = |rng: &mut rand_chacha::ChaCha8Rng, bound: usize| {
+            usize::try_from(rng.next_u64() % bound as u64).unwrap()
+        };
+        for _ in 0..500 {
+            let mut bytes = CONTRACT.as_bytes().to_vec();
+            for _ in 0..1 + below(&mut rng, 4) {
+                let at = below(&mut rng, bytes.len());
+                match below(&mut rng, 3) {
+                    0 => bytes[at] = b"[]{}=\"\n0-az.,#"[below(&mut rng, 14)],
+                    1 => drop(bytes.remove(at)),
+                    _ => bytes.insert(at, bytes[at]),
+                }
+            }
+            fuzz(&bytes);
+        }
     }
 
     fn refused(text: &str) -> SpecError {

@@ -102,17 +102,7 @@ pub fn verify_grant(
     bytes: &[u8],
     now: Millis,
 ) -> Result<Millis, GrantRefusal> {
-    if bytes.len() > GRANT_BYTES_MAX || bytes.first() != Some(&GRANT_VERSION) {
-        return Err(GrantRefusal::Malformed);
-    }
-    let (statement, rest): (Statement, _) =
-        postcard::take_from_bytes(&bytes[1..]).map_err(|_| GrantRefusal::Malformed)?;
-    let signed = &bytes[..bytes.len() - rest.len()];
-    let (signature, rest): (Signature, _) =
-        postcard::take_from_bytes(rest).map_err(|_| GrantRefusal::Malformed)?;
-    if !rest.is_empty() {
-        return Err(GrantRefusal::Malformed);
-    }
+    let (statement, signed, signature) = decode(bytes).ok_or(GrantRefusal::Malformed)?;
     if statement.slice != record.slice || statement.network != network || statement.host != from {
         return Err(GrantRefusal::NotForThis);
     }
@@ -133,4 +123,118 @@ pub fn verify_grant(
     identity::verify(&statement.steward, Purpose::Grant, signed, &signature)
         .map_err(|_| GrantRefusal::Signature)?;
     Ok(statement.valid.min(lease_until.since(now)))
+}
+
+/// The statement, the bytes that were signed, and the signature.
+fn decode(bytes: &[u8]) -> Option<(Statement, &[u8], Signature)> {
+    if bytes.len() > GRANT_BYTES_MAX || bytes.first() != Some(&GRANT_VERSION) {
+        return None;
+    }
+    let (statement, rest): (Statement, _) = postcard::take_from_bytes(&bytes[1..]).ok()?;
+    let signed = &bytes[..bytes.len() - rest.len()];
+    let (signature, rest): (Signature, _) = postcard::take_from_bytes(rest).ok()?;
+    rest.is_empty().then_some((statement, signed, signature))
+}
+
+/// Fuzz entry: no bytes may panic the decoder, and what it reads ends where the bytes end.
+///
+/// # Panics
+/// When the decoder is wrong.
+pub fn fuzz(bytes: &[u8]) {
+    if let Some((_, signed, _)) = decode(bytes) {
+        assert_eq!(signed.len() + SIGNATURE_BYTES, bytes.len(), "a grant is a statement and a signature");
+    }
+}
+
+/// Bytes of an Ed25519 signature.
+const SIGNATURE_BYTES: usize = 64;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resources::Resources;
+    use crate::slice::record::{Assignment, LossReason, Standing};
+    use crate::slice::spec::Category;
+    use crate::specimen::{founded, host, keypair};
+
+    const UNTIL: Millis = Millis(5000);
+    const NOW: Millis = Millis(1000);
+
+    /// Machines on hosts 4 and 5; stewards 1, 2 and 3.
+    fn record() -> Record {
+        let assignment = |number, byte| Assignment {
+            group: 0,
+            number,
+            host: host(byte),
+            category: Category::Sandbox,
+            size: Resources::NONE,
+        };
+        let forming = Record::forming(&founded("count = 2"), &[assignment(0, 4), assignment(1, 5)]);
+        Record { state: State::Active, ..forming }
+    }
+
+    fn grant(record: &Record) -> Vec<u8> {
+        issue(&keypair(2), host(2), record, record.networks[0].id, host(4)).unwrap().to_vec()
+    }
+
+    fn verify(record: &Record, from: HostId, bytes: &[u8]) -> Result<Millis, GrantRefusal> {
+        verify_grant(record, UNTIL, from, record.networks[0].id, bytes, NOW)
+    }
+
+    #[test]
+    fn a_grant_lets_its_host_in_for_as_long_as_the_verifiers_own_lease() {
+        let record = record();
+        assert_eq!(verify(&record, host(4), &grant(&record)), Ok(Millis(4000)));
+        let late = verify_grant(&record, UNTIL, host(4), record.networks[0].id, &grant(&record), UNTIL);
+        assert_eq!(late, Err(GrantRefusal::ViewExpired));
+    }
+
+    #[test]
+    fn a_grant_is_worthless_in_other_hands_and_elsewhere() {
+        let record = record();
+        let bytes = grant(&record);
+        assert_eq!(verify(&record, host(5), &bytes), Err(GrantRefusal::NotForThis));
+        let other = verify_grant(&record, UNTIL, host(4), NetworkId([1; 16]), &bytes, NOW);
+        assert_eq!(other, Err(GrantRefusal::NotForThis));
+    }
+
+    #[test]
+    fn a_lost_host_is_refused_whatever_it_holds() {
+        let bytes = grant(&record());
+        let mut lost = record();
+        for machine in lost.machines.iter_mut().filter(|machine| machine.host == host(4)) {
+            machine.standing = Standing::Lost(LossReason::LeaseLapsed);
+        }
+        assert_eq!(verify(&lost, host(4), &bytes), Err(GrantRefusal::NotAMember));
+        let over = Record { state: State::Ended(crate::slice::record::EndReason::TermOver), ..record() };
+        assert_eq!(verify(&over, host(4), &bytes), Err(GrantRefusal::NotActive));
+    }
+
+    #[test]
+    fn only_a_steward_can_issue_one() {
+        let record = record();
+        let network = record.networks[0].id;
+        let stranger = issue(&keypair(7), host(7), &record, network, host(4)).unwrap();
+        assert_eq!(verify(&record, host(4), &stranger), Err(GrantRefusal::NotASteward));
+        let forged = issue(&keypair(7), host(2), &record, network, host(4)).unwrap();
+        assert_eq!(verify(&record, host(4), &forged), Err(GrantRefusal::Signature));
+    }
+
+    #[test]
+    fn any_flipped_bit_cut_or_trailing_byte_is_refused() {
+        let record = record();
+        let good = grant(&record);
+        assert!(good.len() <= GRANT_BYTES_MAX);
+        for index in 0..good.len() {
+            for bit in 0..8 {
+                let mut bytes = good.clone();
+                bytes[index] ^= 1 << bit;
+                fuzz(&bytes);
+                assert!(verify(&record, host(4), &bytes).is_err(), "byte {index} bit {bit}");
+            }
+            fuzz(&good[..index]);
+            assert!(verify(&record, host(4), &good[..index]).is_err());
+        }
+        assert_eq!(verify(&record, host(4), &[&good[..], &[0]].concat()), Err(GrantRefusal::Malformed));
+    }
 }

@@ -16,7 +16,7 @@ use serde::{Deserialize, Serialize};
 use super::address;
 use super::charter::Founded;
 use super::id::{Name, NetworkId, SliceId};
-use super::spec::{Category, Ipv4Range, Ipv6Range};
+use super::spec::{Category, Group, Ipv4Range, Ipv6Range};
 use crate::bounded::{List, Text};
 use crate::identity::{HostId, TenantId};
 use crate::limits::{EVENTS_MAX, INTERFACES_MAX, MACHINES_MAX, NAME_BYTES_MAX, NETWORKS_MAX, STEWARDS_MAX};
@@ -116,6 +116,8 @@ pub struct Machine {
     pub name: MachineName,
     /// Which of the spec's kinds.
     pub group: u8,
+    /// Its number within its kind.
+    pub number: u16,
     /// Its host.
     pub host: HostId,
     /// Its category.
@@ -248,6 +250,7 @@ impl Record {
             });
             Some(Machine {
                 group: assignment.group,
+                number: assignment.number,
                 host: assignment.host,
                 category: assignment.category,
                 size: assignment.size,
@@ -272,14 +275,33 @@ impl Record {
         }
     }
 
-    /// Whether this can be a record of that charter at all: the parts that never change match it, and
-    /// every position points at something.
+    /// Whether this can be a record of that charter at all: the parts that never change are the charter's, names and addresses
+    /// are those that follow from it, and no machine is outside its kind's sizes and counts.
     #[must_use]
     pub fn belongs_to(&self, founded: &Founded) -> bool {
         let (charter, spec) = (&founded.charter, &founded.charter.spec);
-        let machine_is_sound = |machine: &Machine| {
-            usize::from(machine.group) < spec.groups.len()
-                && machine.interfaces.iter().all(|nic| usize::from(nic.network) < self.networks.len())
+        let assignment = |machine: &Machine| Assignment {
+            group: machine.group,
+            number: machine.number,
+            host: machine.host,
+            category: machine.category,
+            size: machine.size,
+        };
+        let in_order = |machine: &Machine| {
+            spec.groups.get(usize::from(machine.group)).is_some_and(|group| {
+                let category = group.category.is_none_or(|wanted| wanted == machine.category);
+                let size = group.least().fits(&machine.size) && machine.size.fits(&group.sized(Group::STEPS));
+                category && size && machine.number < group.count.max
+            })
+        };
+        let assignments: Vec<Assignment> = self.machines.iter().map(assignment).collect();
+        let mut places: Vec<(u8, u16)> =
+            self.machines.iter().map(|machine| (machine.group, machine.number)).collect();
+        places.sort_unstable();
+        places.dedup();
+        let expected = Self::forming(founded, &assignments);
+        let as_expected = |(machine, expected): (&Machine, &Machine)| {
+            machine.name == expected.name && machine.interfaces == expected.interfaces
         };
         self.slice == founded.slice
             && self.name == spec.name
@@ -288,8 +310,10 @@ impl Record {
             && self.stewards == charter.stewards
             && self.lease == spec.lease
             && self.term >= spec.term
-            && self.networks.len() == spec.networks.len()
-            && self.machines.iter().all(machine_is_sound)
+            && self.networks == expected.networks
+            && places.len() == self.machines.len()
+            && self.machines.iter().all(in_order)
+            && self.machines.iter().zip(&expected.machines).all(as_expected)
     }
 
     /// The machines of one host that still count, with their positions.
@@ -328,5 +352,60 @@ impl Record {
                 .any(|(_, machine)| machine.interfaces.iter().any(|nic| usize::from(nic.network) == index))
         };
         self.members().into_iter().filter(on).collect()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::specimen::{founded, host};
+
+    fn record() -> Record {
+        let size = founded("count = 2").charter.spec.groups[0].least();
+        let assignment = |number, byte| Assignment {
+            group: 0,
+            number,
+            host: host(byte),
+            category: Category::Sandbox,
+            size,
+        };
+        Record::forming(&founded("count = 2"), &[assignment(0, 4), assignment(1, 5)])
+    }
+
+    #[test]
+    fn a_record_has_the_names_and_addresses_that_follow_from_its_charter() {
+        let record = record();
+        assert!(record.belongs_to(&founded("count = 2")));
+        assert!(!record.belongs_to(&founded("count = 3")));
+        let names: Vec<_> = record.machines.iter().map(|machine| machine.name.as_str()).collect();
+        assert_eq!(names, ["m-0", "m-1"]);
+        let first = record.machines[0].interfaces[0];
+        let second = record.machines[1].interfaces[0];
+        assert_eq!(first.ipv4.unwrap().octets()[3], 2);
+        assert_eq!(second.ipv4.unwrap().octets()[3], 3);
+        assert_ne!(first.mac, second.mac);
+    }
+
+    #[test]
+    fn a_record_with_anything_else_in_it_is_nobodys() {
+        let spoiled = |spoil: fn(&mut Record)| {
+            let mut record = record();
+            spoil(&mut record);
+            record.belongs_to(&founded("count = 2"))
+        };
+        assert!(!spoiled(|record| record.machines.iter_mut().for_each(|machine| machine.group = 9)));
+        assert!(!spoiled(|record| record.machines.iter_mut().for_each(|machine| machine.number = 0)));
+        assert!(!spoiled(|record| record
+            .machines
+            .iter_mut()
+            .for_each(|machine| machine.size.cpus_milli += 1)));
+        assert!(!spoiled(|record| record
+            .machines
+            .iter_mut()
+            .for_each(|machine| machine.interfaces = List::new())));
+        assert!(!spoiled(|record| record.networks.iter_mut().for_each(|network| network.ipv4 = None)));
+        assert!(!spoiled(|record| record.stewards = List::new()));
+        assert!(!spoiled(|record| record.lease = Millis(1)));
+        assert!(spoiled(|record| record.machines = List::new()), "an aborted slice has no machines");
     }
 }

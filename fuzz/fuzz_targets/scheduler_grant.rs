@@ -1,0 +1,4 @@
+//! Feeds arbitrary bytes to `consort_scheduler::slice::grant::fuzz`.
+#![no_main]
+
+libfuzzer_sys::fuzz_target!(|bytes: &[u8]| consort_scheduler::slice::grant::fuzz(bytes));

@@ -1,10 +1,12 @@
 //! Which hosts the data plane knows, and where: those that share a network with this host, described by their records.
 //!
 //! [`super::networks`] says which hosts are wanted; this task finds each one's description (the overlay's record, else the host itself is
-//! asked) and tells the data plane its key and addresses. A changed record is told again; a host that shares no network any more is
-//! forgotten. Owns: what the data plane was told of each. Refuses to know: paths and sessions.
+//! asked) and tells the data plane its key and addresses. The hosts of the overlay's view are told ahead: a link forms only where one is
+//! wanted, but the first message of a host that is quicker to want it must not come from a stranger, or it is lost and costs a second.
+//! A changed record is told again; a host that is neither wanted nor in view is forgotten.
+//! Owns: what the data plane was told of each. Refuses to know: paths and sessions.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::time::Duration;
 
 use consort_overlay::{HostId, Overlay};
@@ -69,7 +71,7 @@ impl Peers {
             tokio::select! {
                 changed = self.wanted.changed() => if changed.is_err() { return },
                 host = self.news.recv() => match host {
-                    Some(host) => self.forget_if_wanted(host),
+                    Some(host) => self.doubt(host).await,
                     None => return,
                 },
                 () = again => {}
@@ -77,31 +79,42 @@ impl Peers {
         }
     }
 
-    /// A host whose record changed is told anew.
-    fn forget_if_wanted(&mut self, host: HostId) {
+    /// What was told of a host may be wrong now; one of which nothing is known any more may have been put out.
+    async fn doubt(&mut self, host: HostId) {
         self.told.remove(&host);
+        if matches!(self.overlay.record(host).await, Ok(None)) {
+            self.data.remove_peer(host);
+        }
     }
 
-    /// Tells the data plane what it should know and does not; true if something could not be learned.
+    /// Tells the data plane what it should know and does not; true if something wanted could not be learned.
     async fn tell(&mut self) -> bool {
         let wanted = self.wanted.borrow_and_update().clone();
-        let unwanted: Vec<HostId> = self.told.difference(&wanted).copied().collect();
-        for host in unwanted {
+        let view = self.overlay.view().await.unwrap_or_default();
+        let in_view: BTreeMap<HostId, Vec<u8>> =
+            view.iter().map(|record| (record.host, record.payload.clone())).collect();
+        let forgotten: Vec<HostId> = self
+            .told
+            .iter()
+            .filter(|host| !wanted.contains(host) && !in_view.contains_key(host))
+            .copied()
+            .collect();
+        for host in forgotten {
             self.told.remove(&host);
             self.data.remove_peer(host);
+        }
+        for (host, payload) in in_view {
+            if !self.told.contains(&host) {
+                self.tell_one(host, &payload);
+            }
         }
         let mut missing = false;
         for host in wanted {
             if self.told.contains(&host) {
                 continue;
             }
-            match self.learn(host).await {
-                Some(peer) => {
-                    if let Err(error) = self.data.set_peer(peer) {
-                        tracing::error!(%host, %error, "the data plane does not take the host");
-                    }
-                    self.told.insert(host);
-                }
+            match self.ask(host).await {
+                Some(payload) => self.tell_one(host, &payload),
                 None => {
                     // Nothing is known of it any more: it may have been put out.
                     self.data.remove_peer(host);
@@ -112,26 +125,35 @@ impl Peers {
         missing
     }
 
-    async fn learn(&self, host: HostId) -> Option<PeerConfig> {
-        let record = self.overlay.record(host).await.ok().flatten();
-        let payload = match record {
-            Some(record) => record.payload.clone(),
-            None => match self.overlay.call(host, protocols::DESCRIBE, Vec::new()).await {
-                Ok(payload) => payload,
-                Err(error) => {
-                    tracing::debug!(%host, %error, "the host could not be asked for its description");
-                    return None;
-                }
-            },
+    fn tell_one(&mut self, host: HostId, payload: &[u8]) {
+        let told = match Description::decode(payload) {
+            Ok(description) => self
+                .data
+                .set_peer(PeerConfig {
+                    host,
+                    static_key: description.data_key,
+                    addresses: description.data_addresses.to_vec(),
+                })
+                .map_err(|error| error.to_string()),
+            Err(error) => Err(error.to_string()),
         };
-        match Description::decode(&payload) {
-            Ok(description) => Some(PeerConfig {
-                host,
-                static_key: description.data_key,
-                addresses: description.data_addresses.to_vec(),
-            }),
+        if let Err(why) = told {
+            tracing::warn!(%host, %why, "the host's description is of no use");
+        }
+        // One that is of no use is not told again before it changes.
+        self.told.insert(host);
+    }
+
+    /// A host that is not in view is asked itself.
+    async fn ask(&self, host: HostId) -> Option<Vec<u8>> {
+        let record = self.overlay.record(host).await.ok().flatten();
+        if let Some(record) = record {
+            return Some(record.payload.clone());
+        }
+        match self.overlay.call(host, protocols::DESCRIBE, Vec::new()).await {
+            Ok(payload) => Some(payload),
             Err(error) => {
-                tracing::warn!(%host, %error, "the host's description is of no use");
+                tracing::debug!(%host, %error, "the host could not be asked for its description");
                 None
             }
         }

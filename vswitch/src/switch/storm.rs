@@ -21,6 +21,10 @@ pub(super) const LEARN_PER_SECOND: u64 = 1_000;
 /// A bucket holds what its rate gives in this time.
 const BURST: Duration = Duration::from_millis(500);
 
+/// What a frame counts as one of: as much as one Ethernet frame of 1500 bytes carries. A super-frame counts as the frames it becomes, a jumbo
+/// frame as what it weighs.
+const FRAME_BYTES: usize = 1_514;
+
 /// A rate that is either kept or exceeded.
 #[derive(Debug)]
 pub(super) struct Rate {
@@ -33,14 +37,15 @@ impl Rate {
         Self { full_again: AtomicU64::new(0), nanos_each: 1_000_000_000 / frames }
     }
 
-    /// Takes one frame's share; `false` if the bucket is empty. `now` is the time since any fixed instant.
+    /// Takes the share of a frame of so many bytes; `false` if the bucket has not got it. `now` is the time since any fixed instant.
     #[expect(clippy::cast_possible_truncation, reason = "64 bits of nanoseconds last for 584 years")]
-    pub(super) fn allows(&self, now: Duration) -> bool {
+    pub(super) fn allows(&self, now: Duration, bytes: usize) -> bool {
         let now = now.as_nanos() as u64;
         let limit = now + BURST.as_nanos() as u64;
+        let share = self.nanos_each * bytes.div_ceil(FRAME_BYTES).max(1) as u64;
         self.full_again
             .try_update(Relaxed, Relaxed, |full_again| {
-                let next = full_again.max(now) + self.nanos_each;
+                let next = full_again.max(now) + share;
                 (next <= limit).then_some(next)
             })
             .is_ok()
@@ -55,10 +60,17 @@ mod tests {
     fn a_burst_passes_then_the_rate_holds() {
         let rate = Rate::per_second(1_000);
         let start = Duration::from_secs(9);
-        assert_eq!((0..2_000).filter(|_| rate.allows(start)).count(), 500);
+        assert_eq!((0..2_000).filter(|_| rate.allows(start, 60)).count(), 500);
         let later = start + Duration::from_millis(100);
-        assert_eq!((0..2_000).filter(|_| rate.allows(later)).count(), 100);
+        assert_eq!((0..2_000).filter(|_| rate.allows(later, 60)).count(), 100);
         let rested = start + Duration::from_secs(60);
-        assert_eq!((0..2_000).filter(|_| rate.allows(rested)).count(), 500);
+        assert_eq!((0..2_000).filter(|_| rate.allows(rested, 60)).count(), 500);
+    }
+
+    #[test]
+    fn a_super_frame_counts_as_the_frames_it_becomes() {
+        let rate = Rate::per_second(1_000);
+        let start = Duration::from_secs(9);
+        assert_eq!((0..2_000).filter(|_| rate.allows(start, 10 * FRAME_BYTES)).count(), 50);
     }
 }

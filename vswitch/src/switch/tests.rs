@@ -873,3 +873,37 @@ fn a_peer_is_forgotten_only_when_no_network_has_it() {
 fn no_bytes_make_the_switch_panic() {
     specimen::hostile(300, fuzz);
 }
+
+#[test]
+fn workers_see_the_old_or_the_new_configuration_and_nothing_between() {
+    let world = recorded();
+    let machines = |c_host: PeerIndex| {
+        let c_host = world.switch.host_of(c_host).unwrap();
+        vec![binding(A, world.switch.host), binding(B, world.switch.host), binding(C, c_host)]
+    };
+    let hosts: Vec<HostId> = world.peers().iter().map(|peer| world.switch.host_of(*peer).unwrap()).collect();
+    let network =
+        |machines| NetworkConfig { id: LAN, mtu: 1500, machines, hosts: hosts.clone(), allow_unknown: false };
+    let (one, other) = (network(machines(world.there)), network(machines(world.far)));
+    let done = std::sync::atomic::AtomicBool::new(false);
+    std::thread::scope(|scope| {
+        for _ in 0..2 {
+            scope.spawn(|| {
+                let mut worker = world.switch.worker();
+                let fate = |worker: &Worker| Fate::from(worker.from_port(world.now, world.a, &frame4(C, A)));
+                while !done.load(Ordering::Acquire) {
+                    worker.refresh();
+                    let fate = fate(&worker);
+                    assert!(fate == Fate::Peer(world.there) || fate == Fate::Peer(world.far), "{fate:?}");
+                }
+                worker.refresh();
+                assert_eq!(fate(&worker), Fate::Peer(world.there));
+            });
+        }
+        for _ in 0..200 {
+            world.switch.set_network(&other).unwrap();
+            world.switch.set_network(&one).unwrap();
+        }
+        done.store(true, Ordering::Release);
+    });
+}

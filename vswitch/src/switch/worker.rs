@@ -122,7 +122,7 @@ impl Worker {
             ports: &network.ports,
             except: Some(port.id),
         });
-        match self.destination(now, header.destination, network, &port.rates)? {
+        match self.destination(now, header.destination, frame.len(), network, &port.rates)? {
             None => Ok(everywhere),
             Some(Place::Port(to)) if to == port.id => Err(DropReason::DestinationIsSource),
             Some(Place::Port(to)) => Ok(Decision::Port(to)),
@@ -155,7 +155,7 @@ impl Worker {
         guard::peer(&inspected, network)?;
         let local =
             Decision::Many(Egress { network: network.id, peers: &[], ports: &network.ports, except: None });
-        match self.destination(now, header.destination, network, rates)? {
+        match self.destination(now, header.destination, frame.len(), network, rates)? {
             None => Ok(local),
             Some(Place::Port(to)) => Ok(Decision::Port(to)),
             Some(Place::Peer(_)) => Err(DropReason::SplitHorizon),
@@ -191,7 +191,7 @@ impl Worker {
     ) -> Result<(), DropReason> {
         let table = network.learned.as_ref().ok_or(DropReason::MacUnknown)?;
         // Only what changes the table counts against the rate; beyond it frames pass, but teach nothing.
-        if table.lookup(source, now) != Lookup::Known(heard) && !rates.learn.allows(now) {
+        if table.lookup(source, now) != Lookup::Known(heard) && !rates.learn.allows(now, 1) {
             return Ok(());
         }
         match table.learn(source, heard, now) {
@@ -212,12 +212,13 @@ impl Worker {
         &self,
         now: Duration,
         destination: MacAddr,
+        bytes: usize,
         network: &Network,
         rates: &Rates,
     ) -> Result<Option<Place>, DropReason> {
         let storm = |allowed: bool| if allowed { Ok(None) } else { Err(DropReason::Storm) };
         if destination.is_group() {
-            return storm(rates.group.allows(now));
+            return storm(rates.group.allows(now, bytes));
         }
         if let Some(place) = network.known_place(destination) {
             return Ok(Some(place));
@@ -228,16 +229,16 @@ impl Worker {
                 if let Some(place) = network.heard_place(heard) {
                     return Ok(Some(place));
                 }
-                storm(rates.group.allows(now))
+                storm(rates.group.allows(now, bytes))
             }
             Lookup::Unknown => {
-                let asked = storm(rates.group.allows(now));
+                let asked = storm(rates.group.allows(now, bytes));
                 if asked.is_ok() {
                     table.asked(destination, now);
                 }
                 asked
             }
-            Lookup::AskedRecently => storm(rates.asked_again.allows(now)),
+            Lookup::AskedRecently => storm(rates.asked_again.allows(now, bytes)),
         }
     }
 }

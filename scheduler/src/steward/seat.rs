@@ -187,7 +187,14 @@ impl Seat {
     }
 
     pub(super) fn prepare(&mut self, ballot: Ballot) -> Result<Option<Accepted<Record>>, AcceptorRefusal> {
+        self.check_round(ballot)?;
         self.acceptor.prepare(ballot).map(|accepted| accepted.cloned()).map_err(AcceptorRefusal::Promised)
+    }
+
+    /// Rounds go up by ones: who jumps far ahead wants to use them up, so that nobody can write any more.
+    fn check_round(&self, ballot: Ballot) -> Result<(), AcceptorRefusal> {
+        let ahead = ballot.round.saturating_sub(self.acceptor.promised().round);
+        if ahead > ROUNDS_AHEAD_MAX { Err(AcceptorRefusal::NotAllowed) } else { Ok(()) }
     }
 
     /// Accepts a value, unless it declares a host lost that has renewed here within lease and drift bound.
@@ -197,6 +204,7 @@ impl Seat {
         ballot: Ballot,
         record: Record,
     ) -> Result<(), AcceptorRefusal> {
+        self.check_round(ballot)?;
         self.acceptor.would_accept(ballot).map_err(AcceptorRefusal::Promised)?;
         let lapsed_in_it = |host: HostId| {
             let lost = Standing::Lost(LossReason::LeaseLapsed);
@@ -437,6 +445,9 @@ impl Seat {
         }
     }
 }
+
+/// How far a ballot's round may be ahead of what was promised: more attempts than one steward can have missed.
+const ROUNDS_AHEAD_MAX: u64 = 1 << 16;
 
 /// How long the next steward in the charter waits for the one before it to act: a round trip or two.
 const TURN: Millis = Millis(150);

@@ -2,7 +2,7 @@
 
 use std::fs;
 use std::io;
-use std::os::fd::{AsFd, OwnedFd};
+use std::os::fd::OwnedFd;
 use std::os::unix::fs::{DirBuilderExt, chown};
 use std::path::Path;
 use std::time::Instant;
@@ -24,17 +24,17 @@ use crate::setup::filter::Filter;
 use crate::setup::ids;
 use crate::setup::inside::Inside;
 use crate::setup::process::{Side, end_now, split};
-use crate::setup::tree::{COPY, LAYER_FAILED, LOWER, PLACE, Plan, UPPER, WORK, shifted_image};
+use crate::setup::tree::{COPY, Delivery, LAYER_FAILED, LOWER, Layer, PLACE, Sources, UPPER, WORK};
 use crate::spec::{MachineSpec, RestartPolicy};
 use crate::wire::message::Order;
 
 /// Makes the machine, or leaves nothing but its directory's own log, which the driver removes.
 pub(super) fn bear(order: Order, deadline: Instant) -> Result<Machine, SetUpError> {
     let directory = order.directory.clone();
-    let first = attempt(&order, deadline, plan_for(&order));
+    let first = attempt(&order, deadline, Layer::Overlay);
     let outcome = match first {
         Err(Failed { error, overlay: true }) => {
-            let mut machine = attempt(&order, deadline, Plan::Copy).map_err(|failed| {
+            let mut machine = attempt(&order, deadline, Layer::Copy).map_err(|failed| {
                 SetUpError(format!("{error}; and with a copy of the image: {}", failed.error))
             });
             if let Ok(machine) = &mut machine {
@@ -49,13 +49,6 @@ pub(super) fn bear(order: Order, deadline: Instant) -> Result<Machine, SetUpErro
             eprintln!("keeper: remove {}: {error}", directory.display());
         }
     })
-}
-
-fn plan_for(order: &Order) -> Plan {
-    match order.uids {
-        Uids::Range { .. } => Plan::Shifted,
-        Uids::Single => Plan::Plain,
-    }
 }
 
 /// Why an attempt failed, and whether it was the overlay.
@@ -83,9 +76,9 @@ impl Drop for Unborn {
     }
 }
 
-fn attempt(order: &Order, deadline: Instant, plan: Plan) -> Result<Machine, Failed> {
+fn attempt(order: &Order, deadline: Instant, layer: Layer) -> Result<Machine, Failed> {
     let Order { spec, directory, .. } = order;
-    prepare_directories(order, plan).map_err(SetUpError::at(format!("prepare {}", directory.display())))?;
+    prepare_directories(order, layer).map_err(SetUpError::at(format!("prepare {}", directory.display())))?;
     let hierarchies = Hierarchies::find();
     let name = group_name(directory, spec);
     let own = i32::try_from(std::process::id()).expect("process numbers have 22 bits");
@@ -120,11 +113,9 @@ fn attempt(order: &Order, deadline: Instant, plan: Plan) -> Result<Machine, Fail
             drop(ours);
             let inside = Inside {
                 spec,
-                directory,
-                image: &order.image_root,
-                guest: &order.guest,
+                sources: sources(order),
                 uids: order.uids,
-                plan,
+                layer,
                 settings: &settings,
                 filter: &filter,
                 count_processes,
@@ -138,7 +129,7 @@ fn attempt(order: &Order, deadline: Instant, plan: Plan) -> Result<Machine, Fail
     let mut unborn = Unborn(Some(init));
     record.init = start_time(init.as_raw()).map(|time| (init.as_raw(), time));
     write(&record)?;
-    let (queues, console) = raise(order, init, plan, &groups, &ours, deadline)?;
+    let (queues, console) = raise(order, init, layer, &groups, &ours, deadline)?;
     let handle = rustix::process::Pid::from_raw(init.as_raw()).expect("a child has a number");
     let handle = rustix::process::pidfd_open(handle, rustix::process::PidfdFlags::empty())
         .map_err(SetUpError::at("hold init"))?;
@@ -161,7 +152,7 @@ fn attempt(order: &Order, deadline: Instant, plan: Plan) -> Result<Machine, Fail
 fn raise(
     order: &Order,
     init: Pid,
-    plan: Plan,
+    layer: Layer,
     groups: &Groups,
     channel: &Channel,
     deadline: Instant,
@@ -170,14 +161,15 @@ fn raise(
     let queues = channel.expect("taps", deadline)?;
     ids::write_maps(init, order.uids).map_err(SetUpError::at("map the machine's users"))?;
     groups.add(init).map_err(SetUpError::at("put the machine into its cgroups"))?;
-    let mut shifted = Vec::new();
-    if plan == Plan::Shifted {
-        let namespace = fs::File::open(format!("/proc/{init}/ns/user"))
-            .map_err(SetUpError::at("open the user namespace"))?;
-        shifted
-            .push(shifted_image(&order.image_root, &namespace.into()).map_err(SetUpError::at(LAYER_FAILED))?);
-    }
-    let descriptors: Vec<_> = shifted.iter().map(AsFd::as_fd).collect();
+    let delivery = match order.uids {
+        Uids::Range { .. } => {
+            let namespace = fs::File::open(format!("/proc/{init}/ns/user"))
+                .map_err(SetUpError::at("open the user namespace"))?;
+            Some(Delivery::take(sources(order), layer, &namespace.into())?)
+        }
+        Uids::Single => None,
+    };
+    let descriptors = delivery.as_ref().map(Delivery::descriptors).unwrap_or_default();
     channel.send("go", &descriptors).map_err(SetUpError::at("let the machine go on"))?;
     let console = channel
         .expect("console", deadline)?
@@ -188,7 +180,11 @@ fn raise(
     Ok((queues, console))
 }
 
-fn prepare_directories(order: &Order, plan: Plan) -> io::Result<()> {
+fn sources(order: &Order) -> Sources<'_> {
+    Sources { directory: &order.directory, image: &order.image_root, guest: &order.guest }
+}
+
+fn prepare_directories(order: &Order, layer: Layer) -> io::Result<()> {
     let make =
         |name: &str, mode: u32| match fs::DirBuilder::new().mode(mode).create(order.directory.join(name)) {
             Err(error) if error.kind() == io::ErrorKind::AlreadyExists => Ok(()),
@@ -200,7 +196,7 @@ fn prepare_directories(order: &Order, plan: Plan) -> io::Result<()> {
         Some(first) => chown(path, Some(first), Some(first)),
         None => Ok(()),
     };
-    if plan == Plan::Copy {
+    if layer == Layer::Copy {
         remove_tree(&order.directory.join(UPPER))?;
         remove_tree(&order.directory.join(WORK))?;
         make(COPY, 0o755)?;

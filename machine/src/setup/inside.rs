@@ -13,7 +13,7 @@ use rustix::system::sethostname;
 use super::channel::Channel;
 use super::filter::Filter;
 use super::process::{close_from, place, reset_signals};
-use super::tree::{Pieces, Plan, mask_proc, show_console};
+use super::tree::{Delivery, Layer, Pieces, Sources, mask_proc, show_console};
 use super::{SetUpError, bounds, console, ids, tap};
 use crate::driver::Uids;
 use crate::spec::MachineSpec;
@@ -22,11 +22,9 @@ use crate::spec::MachineSpec;
 #[derive(Debug)]
 pub(crate) struct Inside<'a> {
     pub(crate) spec: &'a MachineSpec,
-    pub(crate) directory: &'a Path,
-    pub(crate) image: &'a Path,
-    pub(crate) guest: &'a Path,
+    pub(crate) sources: Sources<'a>,
     pub(crate) uids: Uids,
-    pub(crate) plan: Plan,
+    pub(crate) layer: Layer,
     pub(crate) settings: &'a str,
     pub(crate) filter: &'a Filter,
     /// Whether processes are counted by resource limit.
@@ -38,11 +36,11 @@ impl Inside<'_> {
     pub(crate) fn become_init(&self, keeper: &Channel) -> Result<Infallible, SetUpError> {
         let gone = |what: &str| SetUpError::at::<std::io::Error>(format!("tell the keeper of the {what}"));
         let queues = tap::make(&self.spec.nics)?;
-        let pieces = Pieces::open(self.plan, self.directory, self.image, self.guest)?;
         let descriptors: Vec<_> = queues.iter().map(AsFd::as_fd).collect();
         keeper.send("taps", &descriptors).map_err(gone("TAPs"))?;
         drop(queues);
-        let shifted = keeper.expect("go", None)?.pop();
+        let delivery = Delivery::of(keeper.expect("go", None)?);
+        let pieces = Pieces::open(self.sources, self.layer, delivery)?;
 
         ids::become_root(self.uids).map_err(SetUpError::at("become the machine's root"))?;
         // Changing users cleared it. Should the keeper have ended before, the next packet to it fails.
@@ -50,7 +48,7 @@ impl Inside<'_> {
             .map_err(SetUpError::at("tie the machine to its keeper"))?;
         join_cgroup_namespace()?;
         sethostname(self.spec.hostname.as_bytes()).map_err(SetUpError::at("set the host name"))?;
-        pieces.raise(shifted, self.uids, self.spec.memory_bytes, self.settings)?;
+        pieces.raise(self.uids, self.spec.memory_bytes, self.settings)?;
         let devices: Vec<&str> = self.spec.nics.iter().map(|nic| nic.name.as_str()).collect();
         sysctl::prepare_network(Path::new("/proc/sys"), &devices, ids::last_group(self.uids))
             .map_err(SetUpError::at("set up the machine's network"))?;

@@ -3,10 +3,11 @@
 //! ```text
 //! keeper                                       child: PID 1 of new namespaces, still with the daemon's kernel uid
 //!   clone(USER|NS|PID|NET|UTS|IPC) ──────────▶ opens its TAPs (the uid may open /dev/net/tun; the namespaces are its own)
-//!                                  ◀─ taps ─── and everything of the host that it will need, by path
-//!   writes uid and gid maps, joins the cgroups,
-//!   clones the image's mount with shifted ids ─ go ─▶ becomes uid 0 of the machine: no capability on the host from here on
-//!                                              mounts the root, pivots, detaches the host's tree; /proc, /dev, masks
+//!                                  ◀─ taps ───
+//!   writes uid and gid maps, joins the cgroups;
+//!   if privileged, takes the image's mount with
+//!   shifted ids, and the machine's directory ─ go ─▶ opens by path what was not delivered; becomes uid 0 of the machine: no
+//!                                              capability on the host from here on; mounts the root, pivots, detaches the host's tree; /proc, /dev, masks
 //!                                  ◀ console ─ opens its console on its own devpts
 //!                                              drops capabilities, filters system calls, becomes the guest program
 //!                                  ◀─ ready ── init has set names and addresses

@@ -13,7 +13,7 @@ use std::os::unix::fs::{DirBuilderExt, symlink};
 use std::path::Path;
 
 use nix::libc;
-use rustix::fs::{CWD, Mode, OFlags, open};
+use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::mount::{
     FsMountFlags, FsOpenFlags, MountAttrFlags, MountPropagationFlags, MoveMountFlags, OpenTreeFlags,
     UnmountFlags, fsconfig_create, fsconfig_set_flag, fsconfig_set_string, fsmount, fsopen, mount_change,
@@ -86,14 +86,69 @@ fn copy_of(directory: impl AsFd, path: &Path, flags: MountAttrFlags) -> io::Resu
     Ok(mount)
 }
 
-/// For the keeper: a detached, read-only copy of the image's mount on which the machine's users are the image's.
-pub(crate) fn shifted_image(image: &Path, user_namespace: &OwnedFd) -> io::Result<OwnedFd> {
+/// What of the host a machine is made of, by path.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Sources<'a> {
+    /// The machine's directory.
+    pub(crate) directory: &'a Path,
+    /// The image's tree.
+    pub(crate) image: &'a Path,
+    /// The guest program's file.
+    pub(crate) guest: &'a Path,
+}
+
+/// The same as detached mounts, from a privileged keeper. The child could not open the paths itself: it has lost root's right to pass
+/// directories that belong to others, such as a user's home.
+#[derive(Debug)]
+pub(crate) struct Delivery {
+    directory: OwnedFd,
+    guest: OwnedFd,
+    /// Read-only, and its users are the machine's; absent where a copy takes its place.
+    image: Option<OwnedFd>,
+}
+
+impl Delivery {
+    /// For the keeper: takes the mounts.
+    pub(crate) fn take(
+        sources: Sources<'_>,
+        layer: Layer,
+        user_namespace: &OwnedFd,
+    ) -> Result<Self, SetUpError> {
+        let take = |path: &Path, flags| {
+            copy_of(CWD, path, flags).map_err(SetUpError::at(format!("take {}", path.display())))
+        };
+        let image = match layer {
+            Layer::Overlay => {
+                Some(shifted(sources.image, user_namespace).map_err(SetUpError::at(LAYER_FAILED))?)
+            }
+            Layer::Copy => None,
+        };
+        Ok(Self {
+            directory: take(sources.directory, QUIET)?,
+            guest: take(sources.guest, READ_ONLY_FILE)?,
+            image,
+        })
+    }
+
+    /// In the order in which [`Delivery::of`] takes them.
+    pub(crate) fn descriptors(&self) -> Vec<BorrowedFd<'_>> {
+        [&self.directory, &self.guest].into_iter().chain(&self.image).map(AsFd::as_fd).collect()
+    }
+
+    /// For the child: from what came with the keeper's packet, if it delivers.
+    pub(crate) fn of(descriptors: Vec<OwnedFd>) -> Option<Self> {
+        let mut descriptors = descriptors.into_iter();
+        Some(Self { directory: descriptors.next()?, guest: descriptors.next()?, image: descriptors.next() })
+    }
+}
+
+const QUIET: MountAttrFlags = MountAttrFlags::MOUNT_ATTR_NOSUID.union(MountAttrFlags::MOUNT_ATTR_NODEV);
+const READ_ONLY_FILE: MountAttrFlags = QUIET.union(MountAttrFlags::MOUNT_ATTR_RDONLY);
+
+fn shifted(image: &Path, user_namespace: &OwnedFd) -> io::Result<OwnedFd> {
     let mount = open_tree(CWD, image, OpenTreeFlags::OPEN_TREE_CLONE | OpenTreeFlags::OPEN_TREE_CLOEXEC)?;
-    let flags = MountAttrFlags::MOUNT_ATTR_RDONLY
-        | MountAttrFlags::MOUNT_ATTR_NOSUID
-        | MountAttrFlags::MOUNT_ATTR_NODEV;
     let descriptor = u64::try_from(user_namespace.as_raw_fd()).expect("a descriptor is not negative");
-    let set = u64::from((flags | MountAttrFlags::MOUNT_ATTR_IDMAP).bits());
+    let set = u64::from((READ_ONLY_FILE | MountAttrFlags::MOUNT_ATTR_IDMAP).bits());
     set_attributes(
         mount.as_fd(),
         &MountAttributes { set, clear: 0, propagation: 0, user_namespace: descriptor },
@@ -118,39 +173,30 @@ fn fresh(kind: &str, options: &[(&str, &str)], flags: MountAttrFlags) -> Result<
     make().map_err(SetUpError::at(format!("make a {kind} file system")))
 }
 
-/// What the root is made of; opened before the child becomes the machine's root, which may not walk the daemon's directories.
+/// What lies over the image.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Layer {
+    /// overlayfs, with the machine's own directories above the image.
+    Overlay,
+    /// Nothing: the root is a copy in the machine's directory.
+    Copy,
+}
+
+/// What the root is made of.
 #[derive(Debug)]
-pub(crate) enum Layers {
-    /// overlayfs over the image, with the machine's own directories above it.
-    Overlay {
-        /// The image, if its mount needs no shift; else the place for the mount that comes from the keeper.
-        lower: OwnedFd,
-        upper: OwnedFd,
-        work: OwnedFd,
-    },
-    /// A copy in the machine's directory, as a detached mount.
+enum Root {
+    Overlay { lower: OwnedFd, upper: OwnedFd, work: OwnedFd },
     Copy(OwnedFd),
 }
 
-/// What of the host a machine is made of.
+/// Everything of the host that a machine is made of, in the child's hands.
 #[derive(Debug)]
 pub(crate) struct Pieces {
-    layers: Layers,
+    root: Root,
     /// Where the root is mounted before it becomes the root.
     place: OwnedFd,
     guest: OwnedFd,
     devices: Vec<(&'static str, OwnedFd)>,
-}
-
-/// Which layers to open.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub(crate) enum Plan {
-    /// Overlay; the image's mount as it is.
-    Plain,
-    /// Overlay; the image's mount shifted by the keeper.
-    Shifted,
-    /// The copy in the machine's directory.
-    Copy,
 }
 
 /// Begins the words of a failure for which a copy of the image is the remedy: this kernel, or the file system of the machine's directory,
@@ -164,77 +210,81 @@ pub(crate) const COPY: &str = "copy";
 pub(crate) const PLACE: &str = "root";
 pub(crate) const LOWER: &str = "lower";
 
+const ONTO: MoveMountFlags =
+    MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH.union(MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH);
+
 impl Pieces {
-    /// Opens everything, in the child, while it still has the daemon's uid.
-    pub(crate) fn open(plan: Plan, directory: &Path, image: &Path, guest: &Path) -> Result<Self, SetUpError> {
-        let path = |path: &Path| {
-            open(path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
-                .map_err(SetUpError::at(format!("open {}", path.display())))
-        };
-        let quiet = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NODEV;
-        let layers = match plan {
-            Plan::Plain | Plan::Shifted => Layers::Overlay {
-                lower: if plan == Plan::Plain { path(image)? } else { path(&directory.join(LOWER))? },
-                upper: path(&directory.join(UPPER))?,
-                work: path(&directory.join(WORK))?,
-            },
-            Plan::Copy => {
-                let copy = directory.join(COPY);
-                Layers::Copy(
-                    copy_of(CWD, &copy, quiet).map_err(SetUpError::at(format!("take {}", copy.display())))?,
-                )
+    /// Opens everything, in the child, while it still has the daemon's uid: by path, or from what the keeper delivered.
+    pub(crate) fn open(
+        sources: Sources<'_>,
+        layer: Layer,
+        delivery: Option<Delivery>,
+    ) -> Result<Self, SetUpError> {
+        let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
+        mount_change("/", private).map_err(SetUpError::at("make mounts private"))?;
+        let devices =
+            DEVICES.iter().map(|name| Ok((*name, device(name)?))).collect::<Result<_, SetUpError>>()?;
+        let (directory, guest, shifted) = match delivery {
+            Some(Delivery { directory, guest, image }) => {
+                // Its mounts count only once they stand in this mount namespace; the host's /dev has served here.
+                put(&directory, "/dev", Kind::Directory)?;
+                (directory, guest, image)
+            }
+            None => {
+                let directory = open_path(CWD, sources.directory)?;
+                let guest = copy_of(CWD, sources.guest, READ_ONLY_FILE)
+                    .map_err(SetUpError::at(format!("take {}", sources.guest.display())))?;
+                (directory, guest, None)
             }
         };
-        let read_only = quiet | MountAttrFlags::MOUNT_ATTR_RDONLY;
-        let guest =
-            copy_of(CWD, guest, read_only).map_err(SetUpError::at(format!("take {}", guest.display())))?;
-        let devices = DEVICES
-            .iter()
-            .map(|name| {
-                let device = Path::new("/dev").join(name);
-                let flags = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-                let mount = copy_of(CWD, &device, flags)
-                    .map_err(SetUpError::at(format!("take {}", device.display())))?;
-                Ok((*name, mount))
-            })
-            .collect::<Result<_, SetUpError>>()?;
-        Ok(Self { layers, place: path(&directory.join(PLACE))?, guest, devices })
+        let part = |name: &str| open_path(&directory, Path::new(name));
+        let root = match (layer, shifted) {
+            (Layer::Copy, _) => {
+                let copy = copy_of(&directory, Path::new(COPY), QUIET);
+                Root::Copy(copy.map_err(SetUpError::at("take the copied image"))?)
+            }
+            (Layer::Overlay, None) => Root::Overlay {
+                lower: open_path(CWD, sources.image)?,
+                upper: part(UPPER)?,
+                work: part(WORK)?,
+            },
+            (Layer::Overlay, Some(image)) => {
+                move_mount(&image, c"", part(LOWER)?, c"", ONTO)
+                    .map_err(SetUpError::at("put the image in place"))?;
+                Root::Overlay { lower: image, upper: part(UPPER)?, work: part(WORK)? }
+            }
+        };
+        Ok(Self { root, place: part(PLACE)?, guest, devices })
     }
 
     /// Makes the tree and makes it this process's root. After this nothing of the host is in sight.
-    pub(crate) fn raise(
-        self,
-        shifted: Option<OwnedFd>,
-        uids: Uids,
-        memory_bytes: u64,
-        settings: &str,
-    ) -> Result<(), SetUpError> {
-        let private = MountPropagationFlags::PRIVATE | MountPropagationFlags::REC;
-        mount_change("/", private).map_err(SetUpError::at("make mounts private"))?;
-        let root = match &self.layers {
-            Layers::Overlay { lower, upper, work } => {
-                if let Some(image) = &shifted {
-                    // overlayfs takes a lower tree only from a mount namespace that is the mounter's own.
-                    let whole =
-                        MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-                    move_mount(image, c"", lower, c"", whole)
-                        .map_err(SetUpError::at("put the image in place"))?;
-                }
-                overlay(shifted.as_ref().unwrap_or(lower), upper, work)?
-            }
-            Layers::Copy(mount) => mount.try_clone().map_err(SetUpError::at("take the copied image"))?,
+    pub(crate) fn raise(self, uids: Uids, memory_bytes: u64, settings: &str) -> Result<(), SetUpError> {
+        let root = match self.root {
+            Root::Overlay { lower, upper, work } => overlay(&lower, &upper, &work)?,
+            Root::Copy(mount) => mount,
         };
         let plain = MountAttrFlags::MOUNT_ATTR_NOSUID
             | MountAttrFlags::MOUNT_ATTR_NODEV
             | MountAttrFlags::MOUNT_ATTR_NOEXEC;
         let proc = fresh("proc", &[], plain)?;
         pivot(&root, &self.place)?;
-        drop((root, shifted));
+        drop(root);
         put(&proc, "/proc", Kind::Directory)?;
         raise_dev(&self.devices, uids, memory_bytes)?;
         cover_sys()?;
         raise_consort(&self.guest, settings)
     }
+}
+
+fn open_path(directory: impl AsFd, path: &Path) -> Result<OwnedFd, SetUpError> {
+    openat(directory, path, OFlags::PATH | OFlags::CLOEXEC, Mode::empty())
+        .map_err(SetUpError::at(format!("open {}", path.display())))
+}
+
+fn device(name: &str) -> Result<OwnedFd, SetUpError> {
+    let path = Path::new("/dev").join(name);
+    let flags = MountAttrFlags::MOUNT_ATTR_NOSUID | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    copy_of(CWD, &path, flags).map_err(SetUpError::at(format!("take {}", path.display())))
 }
 
 fn overlay(lower: &OwnedFd, upper: &OwnedFd, work: &OwnedFd) -> Result<OwnedFd, SetUpError> {
@@ -254,8 +304,7 @@ fn overlay(lower: &OwnedFd, upper: &OwnedFd, work: &OwnedFd) -> Result<OwnedFd, 
 }
 
 fn pivot(root: &OwnedFd, place: &OwnedFd) -> Result<(), SetUpError> {
-    let whole = MoveMountFlags::MOVE_MOUNT_F_EMPTY_PATH | MoveMountFlags::MOVE_MOUNT_T_EMPTY_PATH;
-    move_mount(root, c"", place, c"", whole).map_err(SetUpError::at("put the root in place"))?;
+    move_mount(root, c"", place, c"", ONTO).map_err(SetUpError::at("put the root in place"))?;
     rustix::process::fchdir(root).map_err(SetUpError::at("enter the root"))?;
     // Both names are the new root: the old one is stacked upon it and then taken away (pivot_root(2), NOTES).
     rustix::process::pivot_root(c".", c".").map_err(SetUpError::at("pivot the root"))?;

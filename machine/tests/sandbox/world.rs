@@ -1,6 +1,7 @@
 //! A place where machines can be made: a driver with its directory, and the way into the namespaces of the other worlds.
 
 use std::fs;
+use std::os::unix::fs::PermissionsExt;
 use std::os::unix::process::CommandExt;
 use std::path::{Path, PathBuf};
 use std::process::{Command, ExitCode};
@@ -45,8 +46,14 @@ impl World {
     pub(crate) fn open(name: &str) -> Result<Self> {
         // The number of a process in a namespace of its own says little; the time tells runs apart.
         let time = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH)?.as_nanos();
-        let directory = std::env::temp_dir().join(format!("consort-world-{name}-{time:x}"));
-        fs::create_dir(&directory).with_context(|| format!("make {}", directory.display()))?;
+        let outer = std::env::temp_dir().join(format!("consort-world-{name}-{time:x}"));
+        let directory = outer.join("home");
+        fs::create_dir_all(&directory).with_context(|| format!("make {}", directory.display()))?;
+        // As when root's node has its directory in a user's home; where this is not root, it is its own.
+        fs::set_permissions(&outer, fs::Permissions::from_mode(0o700))?;
+        if name == "here" && nix::unistd::geteuid().is_root() {
+            std::os::unix::fs::chown(&outer, Some(1), Some(1))?;
+        }
         // Threads of the runtime are made here; keepers are programs of their own.
         let runtime = tokio::runtime::Builder::new_multi_thread().worker_threads(2).enable_all().build()?;
         let guard = runtime.enter();
@@ -70,7 +77,9 @@ impl World {
 
     pub(crate) fn describe(&self) -> String {
         let spec = self.spec();
+        let begun = std::time::Instant::now();
         let Ok(started) = self.start(&spec) else { return "no machine can be made".to_owned() };
+        println!("    one machine in {:?}", begun.elapsed());
         let _ = self.remove(&spec.id);
         let taps = self
             .no_taps
@@ -223,7 +232,8 @@ impl Drop for World {
                 let _ = self.driver.remove(&found.id).await;
             }
         });
-        if let Err(error) = fs::remove_dir_all(&self.directory) {
+        let outer = self.directory.parent().unwrap_or(&self.directory);
+        if let Err(error) = fs::remove_dir_all(outer) {
             println!("{} is left: {error}", self.directory.display());
         }
     }

@@ -1,7 +1,7 @@
-//! Lists and texts that cannot be longer than they say, also while they are decoded.
+//! Lists, texts and bytes that cannot be longer than they say, also while they are decoded.
 //!
 //! serde reserves room by the length a message declares, and postcard lets a byte of input become fifty
-//! bytes of memory. These two types check the declared length against their bound *before* they allocate.
+//! bytes of memory. These types check the declared length against their bound *before* they allocate.
 
 use std::fmt;
 use std::marker::PhantomData;
@@ -214,8 +214,71 @@ impl<'de, const MAX: usize> Deserialize<'de> for Text<MAX> {
     }
 }
 
-/// Bytes of at most `MAX`: something signed, kept exactly as received.
-pub type Blob<const MAX: usize> = List<u8, MAX>;
+/// At most `MAX` bytes: something signed, kept exactly as received.
+#[derive(Clone, PartialEq, Eq, PartialOrd, Ord, Hash, Default)]
+pub struct Blob<const MAX: usize>(Vec<u8>);
+
+impl<const MAX: usize> Blob<MAX> {
+    /// The bytes.
+    #[must_use]
+    pub fn into_vec(self) -> Vec<u8> {
+        self.0
+    }
+}
+
+impl<const MAX: usize> TryFrom<Vec<u8>> for Blob<MAX> {
+    type Error = TooLong;
+
+    fn try_from(bytes: Vec<u8>) -> Result<Self, TooLong> {
+        if bytes.len() > MAX {
+            return Err(TooLong { len: bytes.len(), max: MAX });
+        }
+        Ok(Self(bytes))
+    }
+}
+
+impl<const MAX: usize> Deref for Blob<MAX> {
+    type Target = [u8];
+
+    fn deref(&self) -> &[u8] {
+        &self.0
+    }
+}
+
+impl<const MAX: usize> fmt::Debug for Blob<MAX> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} bytes", self.0.len())
+    }
+}
+
+impl<const MAX: usize> Serialize for Blob<MAX> {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        serializer.serialize_bytes(&self.0)
+    }
+}
+
+impl<'de, const MAX: usize> Deserialize<'de> for Blob<MAX> {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Self, D::Error> {
+        struct Bytes<const MAX: usize>;
+
+        impl<const MAX: usize> Visitor<'_> for Bytes<MAX> {
+            type Value = Blob<MAX>;
+
+            fn expecting(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                write!(f, "at most {MAX} bytes")
+            }
+
+            fn visit_bytes<E: Error>(self, bytes: &[u8]) -> Result<Self::Value, E> {
+                if bytes.len() > MAX {
+                    return Err(E::invalid_length(bytes.len(), &self));
+                }
+                Ok(Blob(bytes.to_vec()))
+            }
+        }
+
+        deserializer.deserialize_bytes(Bytes)
+    }
+}
 
 #[cfg(test)]
 mod tests {
@@ -227,6 +290,7 @@ mod tests {
         let bomb = [0x80, 0x80, 0x80, 0x80, 0x80, 0x20];
         assert!(postcard::from_bytes::<List<u64, 4>>(&bomb).is_err());
         assert!(postcard::from_bytes::<Text<4>>(&bomb).is_err());
+        assert!(postcard::from_bytes::<Blob<4>>(&bomb).is_err());
     }
 
     #[test]
@@ -235,6 +299,8 @@ mod tests {
         let five = postcard::to_stdvec(&vec![1u64, 2, 3, 4, 5]).unwrap();
         assert_eq!(postcard::from_bytes::<List<u64, 4>>(&four).unwrap().len(), 4);
         assert!(postcard::from_bytes::<List<u64, 4>>(&five).is_err());
+        assert_eq!(&*postcard::from_bytes::<Blob<4>>(&four).unwrap(), &[1, 2, 3, 4]);
+        assert!(postcard::from_bytes::<Blob<4>>(&five).is_err());
         assert!(Text::<4>::try_from("abcd").is_ok());
         assert_eq!(Text::<4>::try_from("abcde"), Err(TooLong { len: 5, max: 4 }));
     }

@@ -3,6 +3,7 @@
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};
 use std::path::Path;
+use std::time::Duration;
 
 use rustix::fs::{CWD, Mode, OFlags, openat};
 use rustix::net::RecvFlags;
@@ -21,6 +22,9 @@ use crate::wire::message::{Reply, Request};
 /// What a keeper keeps of a console is about a megabyte; more than this is not the log of one.
 const OUTPUT_BYTES_MAX: usize = 4 * 1024 * 1024;
 
+/// Between two attempts at a keeper whose queue of connections is full.
+const QUEUE_FULL_PAUSE: Duration = Duration::from_millis(5);
+
 /// A connection.
 #[derive(Debug)]
 pub(super) struct Client {
@@ -36,8 +40,17 @@ impl Client {
     /// Connects to the keeper of a machine's directory, whose path may be longer than a socket's address.
     pub(super) async fn connect(directory: &Path) -> io::Result<Self> {
         let held = openat(CWD, directory, OFlags::PATH | OFlags::DIRECTORY | OFlags::CLOEXEC, Mode::empty())?;
-        let stream = UnixStream::connect(format!("/proc/self/fd/{}/{SOCKET}", held.as_raw_fd())).await?;
-        Ok(Self { stream })
+        let path = format!("/proc/self/fd/{}/{SOCKET}", held.as_raw_fd());
+        loop {
+            match UnixStream::connect(&path).await {
+                // The keeper's queue is full, and a Unix socket does not tell when it is not; the caller bounds the time.
+                Err(error) if error.kind() == io::ErrorKind::WouldBlock => {
+                    tokio::time::sleep(QUEUE_FULL_PAUSE).await
+                }
+                Err(error) => return Err(error),
+                Ok(stream) => return Ok(Self { stream }),
+            }
+        }
     }
 
     pub(super) async fn send_order(&mut self, order: &[u8]) -> Result<(), ControlError> {

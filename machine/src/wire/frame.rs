@@ -2,7 +2,7 @@
 //!
 //! | offset | size | field | meaning |
 //! |---|---|---|---|
-//! | 0 | 1 | kind | [`Kind`] |
+//! | 0 | 1 | kind | the number in the second table |
 //! | 1 | 4 | length | of the payload, little endian, at most [`PAYLOAD_MAX`] |
 //! | 5 | length | payload | by kind |
 //!

@@ -31,6 +31,8 @@ pub(crate) const TESTS: &[Test] = &[
     ("the_command_is_run_and_started_again", the_command_is_run_and_started_again),
     ("the_console_shows_its_past_and_takes_input", the_console_shows_its_past_and_takes_input),
     ("each_arrow_may_be_asked_for_again", each_arrow_may_be_asked_for_again),
+    ("a_hostile_client_harms_nobody", a_hostile_client_harms_nobody),
+    ("a_copy_takes_the_place_of_an_overlay", a_copy_takes_the_place_of_an_overlay),
 ];
 
 /// Looks again until it holds; a bound for a host that is stuck, not an expectation of time.
@@ -380,4 +382,88 @@ fn each_arrow_may_be_asked_for_again(world: &World) -> Result<Outcome> {
         world.remove(&spec.id)?;
     }
     Ok(Passed)
+}
+
+fn a_hostile_client_harms_nobody(world: &World) -> Result<Outcome> {
+    use std::io::{Read, Write};
+    use std::os::unix::net::UnixStream;
+    let spec = world.spec();
+    world.with_machine(&spec, |id, _| {
+        let place = fs::File::open(world.directory.join("machines").join(id.as_str()))?;
+        let socket = format!("/proc/self/fd/{}/keeper.sock", std::os::fd::AsRawFd::as_raw_fd(&place));
+        let mode = std::os::unix::fs::PermissionsExt::mode(&fs::metadata(&socket)?.permissions());
+        ensure!(mode & 0o777 == 0o600, "{mode:o}");
+        let json = |text: &str| {
+            [&[1], &u32::try_from(text.len()).unwrap().to_le_bytes()[..], text.as_bytes()].concat()
+        };
+        let hostile: [Vec<u8>; 8] = [
+            vec![0; 100],
+            vec![0xff; 70_000],
+            vec![1, 0xff, 0xff, 0xff, 0xff],
+            vec![1, 0xff, 0xff, 0, 0, b'{'],
+            json("{}"),
+            json("\"commit\""),
+            json(r#"{"exec":{"argv":[],"env":[],"cwd":null,"tty":null}}"#),
+            [json("\"status\""), vec![21, 4, 0, 0, 0, 0, 0, 0, 0]].concat(),
+        ];
+        for bytes in &hostile {
+            let mut stream = UnixStream::connect(&socket)?;
+            stream.set_read_timeout(Some(Duration::from_secs(20)))?;
+            // It may hang up before it has read everything, and then says so as an error.
+            let _ = stream.write_all(bytes);
+            let _ = stream.shutdown(std::net::Shutdown::Write);
+            let _ = stream.read_to_end(&mut Vec::new());
+        }
+        // More connections than it serves, none of which says anything, and others that do not read their answers.
+        let silent: Vec<_> = (0..100).filter_map(|_| UnixStream::connect(&socket).ok()).collect();
+        ensure!(silent.len() >= 64, "{}", silent.len());
+        drop(silent);
+        let mut deaf = UnixStream::connect(&socket)?;
+        deaf.set_nonblocking(true)?;
+        while deaf.write(&json("\"status\"")).is_ok() {}
+        ensure!(world.run(id, &["/consort/guest", "addr"])?.code == 0, "it serves others");
+        Ok(Passed)
+    })
+}
+
+fn a_copy_takes_the_place_of_an_overlay(world: &World) -> Result<Outcome> {
+    use consort_machine::driver::RootLayer;
+    use nix::mount::{MntFlags, MsFlags, mount, umount2};
+    if world.name == "here" {
+        return Ok(Skipped("it mounts, and only the other worlds have mounts of their own".to_owned()));
+    }
+    // An overlay cannot be the upper layer of another.
+    let base = world.directory.join("no-overlay");
+    let [lower, upper, work, whole] = ["lower", "upper", "work", "whole"].map(|name| base.join(name));
+    for directory in [&lower, &upper, &work, &whole] {
+        fs::create_dir_all(directory)?;
+    }
+    let options = format!(
+        "lowerdir={},upperdir={},workdir={},userxattr",
+        lower.display(),
+        upper.display(),
+        work.display()
+    );
+    mount(Some("overlay"), &whole, Some("overlay"), MsFlags::empty(), Some(options.as_str()))
+        .context("mount an overlay")?;
+    let body = || -> Result<()> {
+        let driver = world.driver_in(&whole.join("machines"))?;
+        let spec = world.spec();
+        let started = world.wait(driver.start(&spec))?;
+        ensure!(matches!(started.limits.root, RootLayer::Copy { .. }), "{:?}", started.limits.root);
+        if world.has_shell {
+            let session = world.wait(driver.exec(
+                &spec.id,
+                consort_machine::session::ExecRequest::of(["sh", "-c", "rm /etc/passwd && ls /etc"]),
+            ))?;
+            let ran = world.wait(crate::world::collect(session.stream))?;
+            ensure!(ran.code == 0 && !ran.stdout.contains("passwd"), "{ran:?}");
+        }
+        world.wait(driver.remove(&spec.id))?;
+        ensure!(fs::read_dir(whole.join("machines"))?.next().is_none(), "nothing is left");
+        Ok(())
+    };
+    let outcome = body();
+    umount2(&whole, MntFlags::MNT_DETACH)?;
+    outcome.map(|()| Passed)
 }

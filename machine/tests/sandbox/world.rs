@@ -24,6 +24,7 @@ static NEXT: AtomicU32 = AtomicU32::new(0);
 /// A driver with its own directory.
 #[derive(Debug)]
 pub(crate) struct World {
+    pub(crate) name: String,
     pub(crate) driver: SandboxDriver,
     pub(crate) directory: PathBuf,
     pub(crate) image: ImageId,
@@ -68,7 +69,8 @@ impl World {
             .err()
             .map(|e| format!("/dev/net/tun: {e}"));
         let has_shell = report.tools.iter().any(|tool| tool == "sh");
-        let world = Self { driver, directory, image, has_shell, no_taps, runtime };
+        let name = name.to_owned();
+        let world = Self { name, driver, directory, image, has_shell, no_taps, runtime };
         let spec = world.spec();
         world.start(&spec).context("a first machine")?;
         world.remove(&spec.id)?;
@@ -132,6 +134,15 @@ impl World {
         let _guard = self.runtime.enter();
         let images = ImageStore::open(&self.directory.join("images"))?;
         Ok(SandboxDriver::open(&self.directory.join("machines"), images, keeper)?)
+    }
+
+    /// A driver of another directory, with the same images.
+    pub(crate) fn driver_in(&self, machines: &Path) -> Result<SandboxDriver> {
+        let _guard = self.runtime.enter();
+        let images = ImageStore::open(&self.directory.join("images"))?;
+        let keeper =
+            KeeperCommand { program: env!("CARGO_BIN_EXE_consort-keeper").into(), arguments: Vec::new() };
+        Ok(SandboxDriver::open(machines, images, keeper)?)
     }
 
     /// A session whose end is not waited for.

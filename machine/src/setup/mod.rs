@@ -19,7 +19,7 @@
 //! `TUNSETIFF` control have no safe wrapper in rustix or nix. Forking is sound here because a keeper has one thread.
 //!
 //! Sources: user_namespaces(7), pid_namespaces(7), mount_setattr(2), the kernel's `Documentation/networking/tuntap.rst` and
-//! `Documentation/filesystems/{overlayfs,idmappings}.rst`; the masked paths are those of the OCI runtime's default.
+//! `Documentation/filesystems/{overlayfs,idmappings}.rst`.
 
 pub(crate) mod bounds;
 pub(crate) mod channel;

@@ -25,24 +25,25 @@ use crate::driver::Uids;
 
 /// Devices that programs cannot do without, and that give nothing of the host away.
 const DEVICES: [&str; 6] = ["null", "zero", "full", "random", "urandom", "tty"];
-/// Files of `/proc` that tell of the host or of its kernel; covered by `/dev/null`.
-const MASKED_FILES: [&str; 10] = [
-    "kcore",
-    "keys",
-    "key-users",
-    "kmsg",
-    "latency_stats",
-    "sched_debug",
-    "timer_list",
-    "kallsyms",
-    "interrupts",
-    "vmallocinfo",
+/// What of `/proc`, beside the processes' own directories and links, may be seen: what tools need to say how busy the kernel is and what
+/// it can do. All of it can only be read. Everything else is covered, also what a later kernel adds: on a host where the machine's root
+/// is root by number, some of it would obey him (`sysrq-trigger`, `dynamic_debug`, `irq`), and the rest tells of the host.
+const SHOWN: [&str; 14] = [
+    "cgroups",
+    "consoles",
+    "cpuinfo",
+    "devices",
+    "diskstats",
+    "filesystems",
+    "loadavg",
+    "meminfo",
+    "partitions",
+    "stat",
+    "swaps",
+    "uptime",
+    "version",
+    "vmstat",
 ];
-/// Directories of `/proc` that do; covered by an empty one.
-const MASKED_DIRECTORIES: [&str; 4] = ["acpi", "asound", "scsi", "driver"];
-/// Parts of `/proc` that may be read and not written: a machine whose root is the host's root by number could otherwise set the
-/// host's kernel's parameters.
-const READ_ONLY: [&str; 5] = ["bus", "fs", "irq", "sys", "sysrq-trigger"];
 
 /// `struct mount_attr` of mount_setattr(2).
 #[repr(C)]
@@ -393,32 +394,38 @@ fn raise_consort(guest: &OwnedFd, settings: &str) -> Result<(), SetUpError> {
     set_attributes(mount.as_fd(), &read_only).map_err(SetUpError::at("close /consort"))
 }
 
-/// Covers what of `/proc` is not the machine's. The last step, because what was set up before writes to `/proc/sys`.
+/// Covers what of `/proc` is not the machine's, and closes the kernel's settings to writing. The last step, because what was set up before
+/// writes to `/proc/sys`.
 pub(crate) fn mask_proc() -> Result<(), SetUpError> {
-    let read_only = MountAttrFlags::MOUNT_ATTR_RDONLY
-        | MountAttrFlags::MOUNT_ATTR_NOSUID
-        | MountAttrFlags::MOUNT_ATTR_NODEV
-        | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-    for name in READ_ONLY {
-        let path = format!("/proc/{name}");
-        if Path::new(&path).exists() {
-            let mount =
-                copy_of(CWD, Path::new(&path), read_only).map_err(SetUpError::at(format!("close {path}")))?;
-            put(&mount, &path, if Path::new(&path).is_dir() { Kind::Directory } else { Kind::File })?;
+    let read_only = READ_ONLY_FILE | MountAttrFlags::MOUNT_ATTR_NOEXEC;
+    let copy = |path: &str, flags| {
+        copy_of(CWD, Path::new(path), flags).map_err(SetUpError::at(format!("take {path}")))
+    };
+    put(&copy("/proc/sys", read_only)?, "/proc/sys", Kind::Directory)?;
+    let empty = fresh("tmpfs", &[("mode", "555"), ("size", "4k")], read_only)?;
+    for entry in fs::read_dir("/proc").map_err(SetUpError::at("read /proc"))? {
+        let entry = entry.map_err(SetUpError::at("read /proc"))?;
+        let kind = entry.file_type().map_err(SetUpError::at("read /proc"))?;
+        let name = entry.file_name().to_string_lossy().into_owned();
+        if kind.is_symlink()
+            || name == "sys"
+            || SHOWN.contains(&name.as_str())
+            || name.bytes().all(|b| b.is_ascii_digit())
+        {
+            continue;
         }
-    }
-    for name in MASKED_FILES {
         let path = format!("/proc/{name}");
-        if Path::new(&path).exists() {
-            let null = copy_of(CWD, Path::new("/dev/null"), MountAttrFlags::MOUNT_ATTR_NOSUID)
-                .map_err(SetUpError::at("take /dev/null"))?;
-            put(&null, &path, Kind::File)?;
-        }
-    }
-    for name in MASKED_DIRECTORIES {
-        let path = format!("/proc/{name}");
-        if Path::new(&path).is_dir() {
-            put(&fresh("tmpfs", &[("mode", "555"), ("size", "4k")], read_only)?, &path, Kind::Directory)?;
+        if kind.is_dir() {
+            let cover = open_tree(
+                &empty,
+                c"",
+                OpenTreeFlags::OPEN_TREE_CLONE
+                    | OpenTreeFlags::OPEN_TREE_CLOEXEC
+                    | OpenTreeFlags::AT_EMPTY_PATH,
+            );
+            put(&cover.map_err(SetUpError::at("take an empty directory"))?, &path, Kind::Directory)?;
+        } else {
+            put(&copy("/dev/null", MountAttrFlags::MOUNT_ATTR_NOSUID)?, &path, Kind::File)?;
         }
     }
     Ok(())

@@ -161,7 +161,6 @@ fn kernel_settings_and_secrets_are_closed(world: &World) -> Result<Outcome> {
             "echo 1 > /proc/sys/vm/drop_caches",
             "echo x > /proc/sys/kernel/core_pattern",
             "echo 1 > /proc/sys/net/ipv4/ip_forward",
-            "echo h > /proc/sysrq-trigger",
             "echo x > /sys/x",
             "echo x > /consort/settings",
             "echo x > /consort/new",

@@ -259,9 +259,14 @@ impl DataPlane {
         self.inner.public.0
     }
 
-    /// Creates or replaces a network; its ports, and what was learned, stay.
+    /// Creates or replaces a network; its ports, and what was learned, stay. Channels to hosts that are no members any more are closed.
     pub fn set_network(&self, network: NetworkConfig) -> Result<(), SetNetworkError> {
-        self.inner.switch.set_network(&network)
+        let switch = &self.inner.switch;
+        switch.set_network(&network)?;
+        let members = network.hosts.iter().map(|host| switch.peer(*host)).collect::<Result<_, _>>()?;
+        let now = clock::now();
+        self.inner.keeper.with_links(|links| links.keep_members(now, network.id, &members));
+        Ok(())
     }
 
     /// Removes a network: its ports are let go, its channels closed.

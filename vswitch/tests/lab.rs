@@ -8,21 +8,25 @@ use std::{
     ffi::OsString,
     io::{Read as _, Write as _},
     net::UdpSocket,
+    time::Duration,
 };
 
 use consort_lab::{
     capture::{Capture, CaptureOptions, inject},
-    harness, reexec,
+    harness,
+    middlebox::Impairment,
+    reexec,
     wide::{Cable, HOST_LINK},
 };
 use world::{GRANT, Options, World, until};
 
-const TESTS: [(&str, fn()); 8] = [
+const TESTS: [(&str, fn()); 9] = [
     ("frames_of_every_size_to_1500_over_1500", || frames_of_every_size(1500, 1500)),
     ("frames_of_every_size_to_1500_over_1280", || frames_of_every_size(1500, 1280)),
     ("frames_of_every_size_to_9000_over_1500", || frames_of_every_size(9000, 1500)),
     ("frames_of_every_size_to_9000_over_1280", || frames_of_every_size(9000, 1280)),
     ("streams_cross_unharmed_and_unseen", streams_cross_unharmed_and_unseen),
+    ("streams_cross_a_bad_path_unharmed", streams_cross_a_bad_path_unharmed),
     (
         "replayed_datagrams_move_a_counter_and_nothing_else",
         replayed_datagrams_move_a_counter_and_nothing_else,
@@ -90,20 +94,7 @@ fn streams_cross_unharmed_and_unseen() {
     let capture = Capture::start(options).unwrap();
     let sent: Vec<u8> = MARKER.iter().copied().cycle().take(16 << 20).collect();
     for v6 in [false, true] {
-        let listener = world.sites[1].listen(v6);
-        let to = listener.local_addr().unwrap();
-        let got = std::thread::scope(|scope| {
-            let receiver = scope.spawn(move || {
-                let mut all = Vec::new();
-                listener.accept().unwrap().0.read_to_end(&mut all).unwrap();
-                all
-            });
-            let mut stream = world.sites[0].connect(to);
-            stream.write_all(&sent).unwrap();
-            drop(stream);
-            receiver.join().unwrap()
-        });
-        assert!(got == sent, "{} bytes of {}", got.len(), sent.len());
+        stream(&world, v6, &sent);
     }
     let captured = capture.finish().unwrap();
     assert!(captured.counters.frames > 10_000, "{captured:?}");
@@ -111,6 +102,43 @@ fn streams_cross_unharmed_and_unseen() {
     let snapshot = world.sites[0].plane.snapshot();
     assert_eq!(snapshot.worker_counts.arp_to_links + snapshot.worker_counts.neighbour_to_links, 0);
     assert!(snapshot.worker_counts.offload_refused.values().all(|count| *count == 0), "{snapshot:?}");
+}
+
+fn streams_cross_a_bad_path_unharmed() {
+    let impairment = Impairment {
+        delay: Duration::from_millis(2),
+        jitter: Duration::from_millis(1),
+        loss: 0.005,
+        duplicate: 0.01,
+        reorder: 0.02,
+        ..Impairment::default()
+    };
+    let world = World::new(&Options::new(Cable { impairment: Some(impairment), ..Cable::default() }, 1500));
+    let sent: Vec<u8> =
+        (0..2_u32 << 20).map(|i| (i.wrapping_mul(2_654_435_761) >> 24).to_le_bytes()[0]).collect();
+    stream(&world, false, &sent);
+    stream(&world, true, &sent);
+    let counts = world.link(1, 0).counts;
+    assert!(counts.repeated > 0, "duplicates are refused: {counts:?}");
+    assert_eq!(counts.forged, 0);
+}
+
+/// Sends bytes from the first machine to the second and compares what arrives.
+fn stream(world: &World, v6: bool, sent: &[u8]) {
+    let listener = world.sites[1].listen(v6);
+    let to = listener.local_addr().unwrap();
+    let got = std::thread::scope(|scope| {
+        let receiver = scope.spawn(move || {
+            let mut all = Vec::new();
+            listener.accept().unwrap().0.read_to_end(&mut all).unwrap();
+            all
+        });
+        let mut stream = world.sites[0].connect(to);
+        stream.write_all(sent).unwrap();
+        drop(stream);
+        receiver.join().unwrap()
+    });
+    assert!(got == sent, "{} bytes of {}", got.len(), sent.len());
 }
 
 fn replayed_datagrams_move_a_counter_and_nothing_else() {
@@ -144,8 +172,8 @@ fn without_a_grant_nothing_passes_either_way() {
     world.connected(0, 1);
     until("the refusal", || world.link(2, 0).channels.iter().any(|channel| channel.outbound == "refused"));
     let (a, c) = (world.sites[0].udp(false), world.sites[2].udp(false));
-    c.set_read_timeout(Some(std::time::Duration::from_millis(300))).unwrap();
-    a.set_read_timeout(Some(std::time::Duration::from_millis(300))).unwrap();
+    c.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
+    a.set_read_timeout(Some(Duration::from_millis(300))).unwrap();
     let mut got = [0; 100];
     a.send_to(b"in", c.local_addr().unwrap()).unwrap();
     c.send_to(b"out", a.local_addr().unwrap()).unwrap();

@@ -68,6 +68,18 @@ impl KeeperShared {
     }
 }
 
+/// Ends the events when a thread of the data plane panics, so that node does not go on with half of it.
+#[derive(Debug)]
+pub(crate) struct Alarm(pub(crate) Arc<KeeperShared>);
+
+impl Drop for Alarm {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.events.close();
+        }
+    }
+}
+
 /// The thread's own state.
 #[derive(Debug)]
 pub(crate) struct Keeper {
@@ -95,6 +107,7 @@ impl Keeper {
 
     /// Runs until it is stopped; says farewell to the peers then.
     pub(crate) fn run(mut self) {
+        let _alarm = Alarm(Arc::clone(&self.shared));
         while !self.shared.stop.load(Acquire) {
             let now = clock::now();
             let deadline = self.shared.read_links(Links::poll_timeout);

@@ -14,7 +14,7 @@ use super::{
     clock,
     counters::WorkerCounters,
     inbox::Input,
-    keeper::KeeperShared,
+    keeper::{Alarm, KeeperShared},
     poll::{Poll, Waker},
     published::{Published, Seen},
     tap::TapQueue,
@@ -26,8 +26,11 @@ use crate::{
     switch::{self, Decision, NetworkId, PeerIndex, PortId},
 };
 
-/// Frames or super-frames read from one TAP queue before others get their turn: 2 MiB at most, 1 ms of writing at 20 Gb/s.
-const READS_PER_TURN: usize = 32;
+/// Frames or super-frames read from one TAP queue before others get their turn.
+const READS_PER_TURN: usize = 64;
+/// Bytes read from one TAP queue before others get their turn: a quarter of a millisecond of sealing and sending, which
+/// whatever else waits for this worker has to wait at most.
+const READ_BYTES_PER_TURN: usize = 256 * 1024;
 /// Receive calls before what came is delivered.
 const RECEIVES_PER_TURN: usize = 64;
 /// Bytes received before they are delivered: four full receive calls.
@@ -139,6 +142,7 @@ impl Worker {
 
     /// Runs until it is stopped.
     pub(crate) fn run(mut self) {
+        let _alarm = Alarm(Arc::clone(&self.shared.keeper));
         let mut ready = Vec::new();
         self.watch();
         while !self.shared.keeper.stop.load(Acquire) {
@@ -291,9 +295,16 @@ impl Worker {
     fn read_port(&mut self, now: Instant, token: u64) {
         let (id, queue) = port_of(token);
         let Some(port) = self.watched.get(&id).cloned() else { return };
+        let mut bytes = 0;
         for _ in 0..READS_PER_TURN {
+            if bytes >= READ_BYTES_PER_TURN {
+                break;
+            }
             match port.queues[queue].read(&mut self.frame) {
-                Ok(len) => self.forward(now, id, queue, len),
+                Ok(len) => {
+                    bytes += len;
+                    self.forward(now, id, queue, len);
+                }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => {

@@ -254,6 +254,15 @@ impl Links {
         }
     }
 
+    /// Closes a network's channels to all but these peers: the others are no members any more.
+    pub(crate) fn keep_members(&mut self, now: Instant, network: NetworkId, members: &BTreeSet<PeerIndex>) {
+        self.early_grants.retain(|(peer, of), _| *of != network || members.contains(peer));
+        let others: Vec<_> = self.links.keys().copied().filter(|peer| !members.contains(peer)).collect();
+        for peer in others {
+            self.with(now, peer, |link, shared| link.remove_network(shared, network));
+        }
+    }
+
     /// Node's judgement of a grant.
     pub(crate) fn answer(
         &mut self,

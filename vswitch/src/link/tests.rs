@@ -805,6 +805,19 @@ fn an_unused_link_is_left_and_the_peer_told() {
 }
 
 #[test]
+fn a_host_that_is_no_member_any_more_has_no_channel() {
+    let mut world = World::pair(20);
+    world.until("the channel", 5, World::both_open);
+    let now = world.now;
+    let peer = world.hosts[1].peer;
+    world.hosts[0].links.keep_members(now, NETWORK, &BTreeSet::from([peer]));
+    assert!(world.both_open(), "a member keeps it");
+    world.hosts[0].links.keep_members(now, NETWORK, &BTreeSet::new());
+    world.run(Duration::from_secs(1));
+    assert!(!world.open(0, 1) && !world.open(1, 0));
+}
+
+#[test]
 fn a_removed_peer_is_told_and_its_keys_are_gone() {
     let mut world = World::pair(19);
     world.until("the channel", 5, World::both_open);

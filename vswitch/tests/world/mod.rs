@@ -21,13 +21,14 @@ use consort_vswitch::{
     NetworkId, PeerConfig, PortConfig, SessionLimits, SharedSecret, StaticSecret, tap::TapQueue,
 };
 
-pub const NETWORK: NetworkId = NetworkId([7; 16]);
-pub const GRANT: &[u8] = b"let me in";
+pub(crate) const NETWORK: NetworkId = NetworkId([7; 16]);
+pub(crate) const GRANT: &[u8] = b"let me in";
 /// Waiting for something that must come; never asserted as a time.
-pub const DEADLINE: Duration = Duration::from_secs(30);
+pub(crate) const DEADLINE: Duration = Duration::from_secs(30);
 
 /// Waits until something is so.
-pub fn until(what: &str, mut done: impl FnMut() -> bool) {
+#[expect(clippy::disallowed_methods, reason = "real devices take real time")]
+pub(crate) fn until(what: &str, mut done: impl FnMut() -> bool) {
     let start = Instant::now();
     while !done() {
         assert!(start.elapsed() < DEADLINE, "{what} did not happen");
@@ -36,46 +37,47 @@ pub fn until(what: &str, mut done: impl FnMut() -> bool) {
 }
 
 /// An emulated host with its data plane, and one machine.
-pub struct Site {
-    pub host: Host,
-    pub place: Place,
-    pub plane: DataPlane,
-    pub id: HostId,
-    pub machine: Host,
-    pub mac: MacAddr,
-    pub ipv4: Ipv4Addr,
-    pub ipv6: Ipv6Addr,
+pub(crate) struct Site {
+    pub(crate) host: Host,
+    pub(crate) place: Place,
+    pub(crate) plane: DataPlane,
+    pub(crate) id: HostId,
+    pub(crate) machine: Host,
+    pub(crate) mac: MacAddr,
+    pub(crate) ipv4: Ipv4Addr,
+    pub(crate) ipv6: Ipv6Addr,
 }
 
 /// How a world is made.
 #[derive(Clone)]
-pub struct Options {
-    pub cable: Cable,
-    pub machine_mtu: u16,
-    pub limits: SessionLimits,
-    pub workers: usize,
+pub(crate) struct Options {
+    pub(crate) cable: Cable,
+    pub(crate) machine_mtu: u16,
+    pub(crate) limits: SessionLimits,
+    pub(crate) workers: usize,
     /// What each host presents.
-    pub grants: Vec<&'static [u8]>,
+    pub(crate) grants: Vec<&'static [u8]>,
 }
 
 impl Options {
-    pub fn new(cable: Cable, machine_mtu: u16) -> Self {
+    pub(crate) fn new(cable: Cable, machine_mtu: u16) -> Self {
         Self { cable, machine_mtu, limits: SessionLimits::default(), workers: 2, grants: vec![GRANT; 2] }
     }
 }
 
 /// Hosts on one wide network, all with a machine in one network.
-pub struct World {
-    pub wide: Wide,
-    pub sites: Vec<Site>,
+pub(crate) struct World {
+    /// The router; the cables go with it.
+    _wide: Wide,
+    pub(crate) sites: Vec<Site>,
 }
 
 impl World {
-    pub fn new(options: &Options) -> Self {
+    pub(crate) fn new(options: &Options) -> Self {
         let mut wide = Wide::new().unwrap();
         let sites: Vec<Site> =
             (0..options.grants.len()).map(|number| Site::new(&mut wide, number, options)).collect();
-        let world = Self { wide, sites };
+        let world = Self { _wide: wide, sites };
         world.introduce(options);
         world
     }
@@ -117,7 +119,7 @@ impl World {
     }
 
     /// Waits until the channel between two hosts is open both ways.
-    pub fn connected(&self, a: usize, b: usize) {
+    pub(crate) fn connected(&self, a: usize, b: usize) {
         until("the channel", || {
             [(a, b), (b, a)].into_iter().all(|(from, to)| {
                 self.link(from, to)
@@ -129,7 +131,7 @@ impl World {
     }
 
     /// What a host shows of its link to another.
-    pub fn link(&self, from: usize, to: usize) -> consort_vswitch::LinkSnapshot {
+    pub(crate) fn link(&self, from: usize, to: usize) -> consort_vswitch::LinkSnapshot {
         let links = self.sites[from].plane.snapshot().links;
         links.into_iter().find(|link| link.peer == self.sites[to].id).expect("the peer was set")
     }
@@ -194,12 +196,12 @@ impl Site {
     }
 
     /// The machine's address of a family.
-    pub fn address(&self, v6: bool) -> IpAddr {
+    pub(crate) fn address(&self, v6: bool) -> IpAddr {
         if v6 { self.ipv6.into() } else { self.ipv4.into() }
     }
 
     /// A UDP socket of the machine.
-    pub fn udp(&self, v6: bool) -> UdpSocket {
+    pub(crate) fn udp(&self, v6: bool) -> UdpSocket {
         let address = self.address(v6);
         let socket = self.machine.netns().enter(|| UdpSocket::bind((address, 0))).unwrap().unwrap();
         socket.set_read_timeout(Some(DEADLINE)).unwrap();
@@ -207,13 +209,13 @@ impl Site {
     }
 
     /// A TCP listener of the machine.
-    pub fn listen(&self, v6: bool) -> TcpListener {
+    pub(crate) fn listen(&self, v6: bool) -> TcpListener {
         let address = self.address(v6);
         self.machine.netns().enter(|| TcpListener::bind((address, 0))).unwrap().unwrap()
     }
 
     /// A TCP connection of the machine.
-    pub fn connect(&self, to: SocketAddr) -> TcpStream {
+    pub(crate) fn connect(&self, to: SocketAddr) -> TcpStream {
         self.machine.netns().enter(|| TcpStream::connect_timeout(&to, DEADLINE)).unwrap().unwrap()
     }
 }

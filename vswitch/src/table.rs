@@ -207,27 +207,29 @@ impl Table {
         }
     }
 
+    /// Whether an address is known to be at a place where it was heard again; if so, it stays known for another [`AGE`].
+    #[inline]
+    pub fn refresh(&self, mac: MacAddr, place: Place, now: Duration) -> bool {
+        let Some((slot, value)) = self.find(key(mac)) else { return false };
+        let (entry, tick) = (Entry::unpack(value), tick(now));
+        if entry.place != Some(place) || entry.expired(tick) {
+            return false;
+        }
+        if entry.age(tick) >= REFRESH_TICKS {
+            let fresh = Entry { place: Some(place), tick }.pack();
+            // If it fails, another worker wrote something newer, which is as good.
+            let _ = slot.value.compare_exchange(value, fresh, Ordering::Release, Ordering::Relaxed);
+        }
+        true
+    }
+
     /// An address was heard at a place.
     #[inline]
     pub fn learn(&self, mac: MacAddr, place: Place, now: Duration) -> Learn {
-        let tick = tick(now);
-        let fresh = Entry { place: Some(place), tick };
-        if let Some((slot, value)) = self.find(key(mac)) {
-            let entry = Entry::unpack(value);
-            if entry.place == Some(place) && !entry.expired(tick) {
-                if entry.age(tick) >= REFRESH_TICKS {
-                    // If it fails, another worker wrote something newer, which is as good.
-                    let _ = slot.value.compare_exchange(
-                        value,
-                        fresh.pack(),
-                        Ordering::Release,
-                        Ordering::Relaxed,
-                    );
-                }
-                return Learn::Kept;
-            }
+        if self.refresh(mac, place, now) {
+            return Learn::Kept;
         }
-        self.write(mac, fresh)
+        self.write(mac, Entry { place: Some(place), tick: tick(now) })
     }
 
     /// Everybody is being asked for an address that is not known.

@@ -191,7 +191,7 @@ impl Worker {
     ) -> Result<(), DropReason> {
         let table = network.learned.as_ref().ok_or(DropReason::MacUnknown)?;
         // Only what changes the table counts against the rate; beyond it frames pass, but teach nothing.
-        if table.lookup(source, now) != Lookup::Known(heard) && !rates.learn.allows(now, 1) {
+        if table.refresh(source, heard, now) || !rates.learn.allows(now, 1) {
             return Ok(());
         }
         match table.learn(source, heard, now) {

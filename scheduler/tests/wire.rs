@@ -211,6 +211,8 @@ fn hostile_bytes_are_refused_and_nothing_else() {
 }
 
 proptest! {
+    #![proptest_config(ProptestConfig { failure_persistence: None, ..ProptestConfig::default() })]
+
     #[test]
     fn any_bytes_are_read_or_refused(bytes in prop::collection::vec(any::<u8>(), 0..200)) {
         fuzz(&bytes);

@@ -63,8 +63,9 @@ pub fn found(
     rng: &mut ChaCha8Rng,
 ) -> Founded {
     let number = rng.next_u64() % 1_000_000;
+    let term = if top.contains("term") { "" } else { "term = \"60s\"" };
     let text = format!(
-        "name = \"s{number}\"\n{top}\n[network.lan]\n[machine.m]\nimage = \"mini\"\nnetworks = [\"lan\"]\n{machine}\n"
+        "name = \"s{number}\"\n{term}\n{top}\n[network.lan]\n[machine.m]\nimage = \"mini\"\nnetworks = [\"lan\"]\n{machine}\n"
     );
     let spec = file::parse(&text).expect("the scenario's slice file is sound");
     let coordinator = world.hosts[coordinator].id;

@@ -31,6 +31,9 @@ use crate::net::{Net, Weather};
 use crate::oracle::{Asked, Oracle};
 use crate::{below, chance};
 
+/// The longest term owners give here.
+pub const TERM_MAX: Millis = Millis::from_secs(60);
+
 /// One simulated host.
 #[derive(Debug)]
 pub struct SimHost {
@@ -452,7 +455,7 @@ impl World {
         let limit = if unlimited { it.limit.times(1000) } else { it.limit };
         let config = EngineConfig {
             keypair: it.keypair.clone(),
-            share: Share { limit, term_max: Millis::from_secs(86_400), allow: Allow::Everyone },
+            share: Share { limit, term_max: TERM_MAX, allow: Allow::Everyone },
             capabilities: Capabilities {
                 categories: BTreeSet::from([Category::Sandbox]),
                 images: Images::Any,

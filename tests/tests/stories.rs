@@ -2,17 +2,18 @@
 
 use consort_scheduler::engine::{Answer, Command, OrderFailure};
 use consort_scheduler::identity::HostId;
-use consort_scheduler::limits::loss_notice;
+use consort_scheduler::limits::{FORMING_MAX, loss_notice};
 use consort_scheduler::message::{OrderKind, Selector, SignedOrder};
 use consort_scheduler::refusal::RequestRefusal;
 use consort_scheduler::resources::Resources;
 use consort_scheduler::slice::charter::Founded;
+use consort_scheduler::slice::record::{AbortReason, State};
 use consort_scheduler::slice::view::SliceView;
 use consort_scheduler::units::Millis;
 use consort_tests::machines::Life;
 use consort_tests::net::Weather;
 use consort_tests::scenario::{candidates, found, host_id, room, tenant};
-use consort_tests::world::{Chances, Crash, Event, World, WorldConfig};
+use consort_tests::world::{Chances, Crash, Event, TERM_MAX, World, WorldConfig};
 use libp2p_identity::Keypair;
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
@@ -249,4 +250,42 @@ fn two_who_want_the_same_room_do_not_both_get_it() {
     let created = answers.iter().filter(|answer| matches!(answer, Answer::Created { .. })).count();
     assert!(created <= 1, "12 places are enough for one gang of 8");
     consort_tests::invariants::gang::active_slices_are_whole(&world).unwrap();
+}
+
+#[test]
+fn an_owner_gives_no_longer_than_he_said_however_long_the_term_is_made() {
+    let mut world = world(vec![room(4, 4096, 4); 3]);
+    let wish = founded(&world, "term = \"20s\"\nlease = \"5s\"", "memory = \"64MiB\"\ndisk = \"1MiB\"");
+    let name = wish.charter.spec.name.to_string();
+    let Answer::Created { .. } = create(&mut world, &wish) else { panic!("{}", world.log) };
+    let longer = OrderKind::Extend(Millis::from_secs(600));
+    let Answer::Done { .. } = order(&mut world, 2, &name, longer, Some(&tenant())) else {
+        panic!("{}", world.log)
+    };
+    world.run_until(TERM_MAX.0).unwrap();
+    assert_eq!(shown(&mut world, 1, &name).state, "active");
+    world.run_until(TERM_MAX.0 + 2 * LEASE.0).unwrap();
+    let view = shown(&mut world, 1, &name);
+    assert_eq!((view.state, view.reason.as_deref()), ("ended", Some("all_lost")));
+    assert!(world.hosts.iter().all(|host| host.machines.all.is_empty()));
+}
+
+#[test]
+fn a_slice_that_nobody_decides_is_abandoned_by_its_stewards() {
+    let mut world = world(vec![room(4, 4096, 4); 5]);
+    world.net.weather = Weather { delay_min: 5, delay_max: 5, ..Weather::FINE };
+    let wish = founded(&world, "", "count = 4\nmemory = \"64MiB\"\ndisk = \"1MiB\"");
+    let mut asked = candidates(&world);
+    asked.drain(..3);
+    let create =
+        Command::Create { founded: Box::new(wish.clone()), candidates: asked, hold: Millis::from_secs(2) };
+    world.schedule(0, Event::Command(0, Box::new(create)));
+    // The offers are on their way back, and no pledge will come; then the coordinator is gone for good.
+    world.schedule(8, Event::CutOff([3, 4].into()));
+    world.schedule(100, Event::Crash(0, Crash::Daemon));
+    world.run_until(5000).unwrap();
+    assert_eq!(world.oracle.current(wish.slice).unwrap().state, State::Forming);
+    assert!(world.hosts[3..].iter().all(|host| host.engine.as_ref().unwrap().promised() == Resources::NONE));
+    world.run_until(FORMING_MAX.0 + 2000).unwrap();
+    assert_eq!(world.oracle.current(wish.slice).unwrap().state, State::Aborted(AbortReason::Abandoned));
 }

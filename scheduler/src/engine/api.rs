@@ -328,6 +328,8 @@ pub enum StopReason {
     LeaseLapsed,
     /// The stewards declared this host's machines lost.
     DeclaredLost,
+    /// The tenant made the term longer than this host's owner gives.
+    OwnersTermOver,
 }
 
 /// What the driver says of a machine.

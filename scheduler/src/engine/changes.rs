@@ -64,8 +64,9 @@ struct Run {
     founded: Arc<Founded>,
     owner: Owner,
     change: Change,
-    /// When this node first knew of the slice: events count from there.
-    known_since: Millis,
+    /// When it began, and for how long this node had known of the slice then: events count from there.
+    began: Millis,
+    known_for: Millis,
     proposer: Proposer<HostId, Record>,
     applied: Applied,
     /// The highest ballot that refused one of ours.
@@ -105,7 +106,7 @@ impl Changes {
         founded: Arc<Founded>,
         change: Change,
         owner: Owner,
-        known_since: Millis,
+        known_for: Millis,
     ) -> bool {
         if self.runs.len() >= CHANGES_MAX {
             ctx.count("change_table_full");
@@ -120,7 +121,8 @@ impl Changes {
             founded,
             owner,
             change,
-            known_since,
+            began: ctx.now,
+            known_for,
             deadline,
         };
         run.attempt(ctx);
@@ -155,7 +157,7 @@ impl Changes {
             return None;
         }
         let current = run.proposer.promised(from, accepted)?;
-        let after = ctx.now.since(run.known_since);
+        let after = run.known_for.plus(ctx.now.since(run.began));
         let (applied, value) = match run.change.apply(&run.founded, current.as_ref(), after) {
             Outcome::Write(next) => (Applied::Written, Some(*next)),
             Outcome::AlreadySo => (Applied::AlreadySo, current),

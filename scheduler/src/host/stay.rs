@@ -64,6 +64,8 @@ enum Stage {
 #[derive(Debug)]
 struct Bound {
     record: Record,
+    /// The owner gives no longer than this, however long the tenant makes the term.
+    owner_until: Millis,
     lease: Lease,
     machines: BTreeMap<u8, Kept>,
     grants: BTreeMap<NetworkId, GrantBytes>,
@@ -99,7 +101,7 @@ struct Kept {
 #[derive(Debug, Clone, Serialize, Deserialize)]
 pub(super) enum StoredStage {
     Pledged { until: Millis },
-    Bound { record: Box<Record>, machines: List<(u8, MachineState), MACHINES_MAX> },
+    Bound { record: Box<Record>, owner_until: Millis, machines: List<(u8, MachineState), MACHINES_MAX> },
 }
 
 impl StoredStage {
@@ -139,9 +141,10 @@ impl Stay {
                 let give_up = until.max(now).plus(lease).plus(drift_bound(lease));
                 (Self::new(founded, held, Stage::Pledged { until, give_up }, now), Fate::Stay)
             }
-            StoredStage::Bound { record, machines } => {
+            StoredStage::Bound { record, owner_until, machines } => {
                 let bound = Bound {
                     record: *record,
+                    owner_until,
                     lease: Lease::Unproved { give_up: now.plus(lease) },
                     machines: BTreeMap::new(),
                     grants: BTreeMap::new(),
@@ -271,6 +274,7 @@ impl Stay {
             Stage::Pledged { until, .. } => StoredStage::Pledged { until: *until },
             Stage::Bound(bound) => StoredStage::Bound {
                 record: Box::new(bound.record.clone()),
+                owner_until: bound.owner_until,
                 machines: List::first_of(
                     bound.machines.iter().map(|(index, kept)| (*index, kept.state.clone())),
                 ),
@@ -379,7 +383,10 @@ impl Stay {
             .placed_on(ctx.me)
             .filter_map(|(index, _)| u8::try_from(index).ok())
             .map(|index| (index, Kept { state: MachineState::Placed, to_start: true }));
+        // The stewards end the slice first, if its term is the owner's longest: they count from a little earlier.
+        let slack = record.lease.plus(drift_bound(record.lease));
         let bound = Bound {
+            owner_until: ctx.now.plus(ctx.config.share.term_max).plus(slack),
             lease: Lease::Until(sent_at.plus(record.lease)),
             machines: machines.collect(),
             grants: std::mem::take(&mut self.fresh_grants),
@@ -547,7 +554,7 @@ impl Stay {
         match &self.stage {
             Stage::Offered { until, .. } => *until,
             Stage::Pledged { give_up, .. } => next_look.min(*give_up),
-            Stage::Bound(bound) => next_look.min(bound.lease.end()),
+            Stage::Bound(bound) => next_look.min(bound.lease.end()).min(bound.owner_until),
             Stage::Leaving { stop_again, .. } => *stop_again,
         }
     }
@@ -563,6 +570,9 @@ impl Stay {
             Stage::Bound(bound) if bound.lease.end() <= ctx.now => {
                 self.event(ctx, SliceEvent::LeaseLapsed);
                 return self.leave(ctx, StopReason::LeaseLapsed, Fate::FreeAndRelease);
+            }
+            Stage::Bound(bound) if bound.owner_until <= ctx.now => {
+                return self.leave(ctx, StopReason::OwnersTermOver, Fate::FreeAndRelease);
             }
             Stage::Leaving { machines, reason, stop_again, .. } => {
                 *stop_again = ctx.now.plus(STOP_AGAIN);

@@ -312,7 +312,13 @@ impl Request {
             }
         }
         let change = Change::Form(Box::new(record));
-        if !changes.start(ctx, Arc::clone(&self.founded), change, Owner::Coordinator, self.began) {
+        if !changes.start(
+            ctx,
+            Arc::clone(&self.founded),
+            change,
+            Owner::Coordinator,
+            ctx.now.since(self.began),
+        ) {
             ctx.count("request_waits_for_change");
         }
         self.phase = Phase::Pledging {
@@ -365,7 +371,13 @@ impl Request {
         if !waiting.is_empty() || !formed {
             return Next::Continue;
         }
-        if !changes.start(ctx, Arc::clone(&self.founded), Change::Activate, Owner::Coordinator, self.began) {
+        if !changes.start(
+            ctx,
+            Arc::clone(&self.founded),
+            Change::Activate,
+            Owner::Coordinator,
+            ctx.now.since(self.began),
+        ) {
             return self.give_up(
                 ctx,
                 changes,

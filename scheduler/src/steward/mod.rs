@@ -17,6 +17,7 @@
 //! every host as heard just now.
 
 mod seat;
+mod stopwatch;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
@@ -175,7 +176,13 @@ impl StewardRole {
             ctx.count("settle_not_allowed");
         } else if !changes.watches(slice) {
             let change = if abort { Change::Abort(AbortReason::HoldOver) } else { Change::Settle };
-            changes.start(ctx, seat.founded_arc(), change, Owner::Settle { asker: from }, seat.known_since());
+            changes.start(
+                ctx,
+                seat.founded_arc(),
+                change,
+                Owner::Settle { asker: from },
+                seat.known_for(ctx.now),
+            );
         }
     }
 
@@ -190,7 +197,7 @@ impl StewardRole {
         let Some(seat) = self.seats.get_mut(&slice) else { return };
         if seat.release(from) && !changes.watches(slice) {
             let change = Change::Lose(vec![from], LossReason::Released);
-            changes.start(ctx, seat.founded_arc(), change, Owner::Watch, seat.known_since());
+            changes.start(ctx, seat.founded_arc(), change, Owner::Watch, seat.known_for(ctx.now));
         }
     }
 
@@ -254,7 +261,7 @@ impl StewardRole {
                 return;
             }
         };
-        if !changes.start(ctx, founded, change, owner, seat.known_since()) {
+        if !changes.start(ctx, founded, change, owner, seat.known_for(ctx.now)) {
             ctx.send(from, refuse(OrderResult::NoMajority));
         }
     }
@@ -312,7 +319,7 @@ impl StewardRole {
                     let Some(seat) = self.seats.get(&slice) else { return };
                     // One at a time: what is still wished when it is over will be wished again.
                     if !changes.watches(slice) {
-                        changes.start(ctx, seat.founded_arc(), change, Owner::Watch, seat.known_since());
+                        changes.start(ctx, seat.founded_arc(), change, Owner::Watch, seat.known_for(ctx.now));
                     }
                 }
                 Wish::Forget => {

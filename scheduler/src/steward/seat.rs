@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use serde::{Deserialize, Serialize};
 
+use super::stopwatch::Stopwatch;
 use crate::engine::BootId;
 use crate::engine::context::Context;
 use crate::identity::HostId;
@@ -29,15 +30,23 @@ pub(super) enum Wish {
     Forget,
 }
 
-/// Points in time a seat counts from, on this steward's clock.
+/// What a seat counts from.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 struct Times {
-    /// When it first knew of the slice.
-    known_since: Millis,
-    /// When it first accepted that the slice is active.
-    active_since: Option<Millis>,
-    /// When it first accepted that the slice is over.
-    over_since: Option<Millis>,
+    /// Since it first knew of the slice.
+    known: Stopwatch,
+    /// Since it first accepted that the slice is active.
+    active: Option<Stopwatch>,
+    /// Since it first accepted that the slice is over.
+    over: Option<Stopwatch>,
+}
+
+impl Times {
+    /// Goes on in a new boot.
+    fn carried(&self, stored_at: Millis, now: Millis) -> Self {
+        let carried = |watch: Stopwatch| watch.carried(stored_at, now);
+        Self { known: carried(self.known), active: self.active.map(carried), over: self.over.map(carried) }
+    }
 }
 
 /// What is persisted of a seat.
@@ -109,7 +118,7 @@ impl Seat {
             founded,
             opened_by,
             acceptor: Acceptor::default(),
-            times: Times { known_since: now, active_since: None, over_since: None },
+            times: Times { known: Stopwatch::started(now), active: None, over: None },
             heard: BTreeMap::new(),
             reports: BTreeMap::new(),
             comparing: None,
@@ -119,15 +128,8 @@ impl Seat {
 
     pub(super) fn restore(now: Millis, stored: StoredSeat, boot: BootId) -> Option<Self> {
         let founded = stored.charter.open().ok()?;
-        // A new boot's clock began anew: what had passed when the seat was stored has passed, and no more is known.
-        let carried = |at: Millis| {
-            if stored.boot == boot { at } else { Millis(now.0.saturating_sub(stored.stored_at.since(at).0)) }
-        };
-        let times = Times {
-            known_since: carried(stored.times.known_since),
-            active_since: stored.times.active_since.map(carried),
-            over_since: stored.times.over_since.map(carried),
-        };
+        let same_boot = stored.boot == boot;
+        let times = if same_boot { stored.times } else { stored.times.carried(stored.stored_at, now) };
         let coordinator = founded.charter.coordinator;
         let mut seat = Self::new(Arc::new(founded), coordinator, now);
         seat.acceptor = stored.acceptor;
@@ -155,8 +157,9 @@ impl Seat {
         Arc::clone(&self.founded)
     }
 
-    pub(super) const fn known_since(&self) -> Millis {
-        self.times.known_since
+    /// How long this steward has known of the slice.
+    pub(super) const fn known_for(&self, now: Millis) -> Millis {
+        self.times.known.elapsed(now)
     }
 
     fn record(&self) -> Option<&Record> {
@@ -223,14 +226,14 @@ impl Seat {
     fn note_state(&mut self, now: Millis, was_active: bool) {
         let Some(state) = self.record().map(|record| record.state) else { return };
         if state == State::Active && !was_active {
-            self.times.active_since.get_or_insert(now);
+            self.times.active.get_or_insert(Stopwatch::started(now));
             self.count_all_as_heard(now);
         }
         if state.is_final() {
-            self.times.over_since.get_or_insert(now);
+            self.times.over.get_or_insert(Stopwatch::started(now));
         } else {
             // A value that was accepted and never decided may have said that it is over.
-            self.times.over_since = None;
+            self.times.over = None;
         }
         let members = self.active().map(Record::members).unwrap_or_default();
         self.heard.retain(|host, _| members.contains(host));
@@ -311,10 +314,8 @@ impl Seat {
     }
 
     fn left(&self, now: Millis) -> Millis {
-        let (Some(since), Some(record)) = (self.times.active_since, self.record()) else {
-            return Millis::ZERO;
-        };
-        since.plus(record.term).since(now)
+        let (Some(active), Some(record)) = (self.times.active, self.record()) else { return Millis::ZERO };
+        record.term.since(active.elapsed(now))
     }
 
     /// A host gives its machines up. Says whether it has any.
@@ -350,24 +351,26 @@ impl Seat {
         let turn = self.turn(ctx.me);
         let Some(record) = self.record() else {
             // Promised and never written: as good as a tombstone, once nothing can be on its way any more.
-            let forget_at = self.times.known_since.plus(TOMBSTONE_KEEP);
+            let forget_at = self.times.known.reaches(TOMBSTONE_KEEP);
             self.next_watch = forget_at;
             return if forget_at <= now { vec![Wish::Forget] } else { Vec::new() };
         };
         match record.state {
             State::Ended(_) | State::Aborted(_) => {
-                let forget_at = self.times.over_since.unwrap_or(now).plus(TOMBSTONE_KEEP);
+                let over = self.times.over.unwrap_or(Stopwatch::started(now));
+                let forget_at = over.reaches(TOMBSTONE_KEEP);
                 self.next_watch = forget_at;
                 if forget_at <= now { vec![Wish::Forget] } else { Vec::new() }
             }
             State::Forming => {
-                let abandoned_at = self.times.known_since.plus(FORMING_MAX).plus(turn);
+                let abandoned_at = self.times.known.reaches(FORMING_MAX).plus(turn);
                 self.next_watch = again_or(now, abandoned_at);
                 let abandon = Wish::Change(Change::Abort(AbortReason::Abandoned));
                 if abandoned_at <= now { vec![abandon] } else { Vec::new() }
             }
             State::Active => {
-                let over_at = self.times.active_since.unwrap_or(now).plus(record.term).plus(turn);
+                let active = self.times.active.unwrap_or(Stopwatch::started(now));
+                let over_at = active.reaches(record.term).plus(turn);
                 let lapse_at = |at: &Millis| at.plus(self.patience()).plus(turn);
                 let first_lapse = self.heard.values().map(lapse_at).min().unwrap_or(Millis(u64::MAX));
                 self.next_watch = again_or(now, over_at.min(first_lapse));

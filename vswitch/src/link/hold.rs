@@ -65,6 +65,11 @@ impl Hold {
         dropped
     }
 
+    /// Bytes held.
+    pub(super) fn bytes(&self) -> usize {
+        self.bytes
+    }
+
     pub(super) fn poll_timeout(&self) -> Option<Instant> {
         self.frames.front().map(|held| held.since + HOLD_MAX)
     }

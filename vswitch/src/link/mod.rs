@@ -66,6 +66,8 @@ use peer::Link;
 
 /// Peers of one host: the hosts of all its slices. A link at rest takes a few KiB, its sessions 6 KiB.
 pub(crate) const LINKS_MAX: usize = 4096;
+/// Bytes of frames held for all links: some hundred links that open at once.
+const HELD_BYTES_MAX: usize = 8 << 20;
 /// Grants kept for peers that node has not named yet.
 const EARLY_GRANTS_MAX: usize = 1024;
 
@@ -110,6 +112,8 @@ struct Shared {
     indices: HashMap<u32, PeerIndex>,
     outputs: VecDeque<Output>,
     refusals: Arc<RefusalCounters>,
+    /// The sum over all links.
+    held_bytes: usize,
 }
 
 impl Shared {
@@ -170,6 +174,7 @@ impl Links {
                 indices: HashMap::new(),
                 outputs: VecDeque::new(),
                 refusals,
+                held_bytes: 0,
             },
             datagram_limit: config.datagram_limit,
             links: BTreeMap::new(),
@@ -217,6 +222,7 @@ impl Links {
     pub(crate) fn remove_peer(&mut self, peer: PeerIndex) {
         let Some(mut entry) = self.links.remove(&peer) else { return };
         entry.link.leave(&mut self.shared, LinkDownReason::Removed);
+        self.shared.held_bytes -= entry.link.held_bytes();
         self.by_key.remove(&entry.link.key);
         if let Some(deadline) = entry.deadline {
             self.deadlines.remove(&(deadline, peer));
@@ -441,7 +447,9 @@ impl Links {
         act: impl FnOnce(&mut Link, &mut Shared) -> T,
     ) -> Option<T> {
         let entry = self.links.get_mut(&peer)?;
+        let held = entry.link.held_bytes();
         let result = act(&mut entry.link, &mut self.shared);
+        self.shared.held_bytes = self.shared.held_bytes - held + entry.link.held_bytes();
         if entry.link.take_changed() {
             entry.route = Arc::new(entry.link.route());
             self.changed = true;

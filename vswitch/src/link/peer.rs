@@ -9,7 +9,7 @@ use std::{
 };
 
 use super::{
-    Now, Output, Shared,
+    HELD_BYTES_MAX, Now, Output, Shared,
     channel::{Act, Channel, Question, Sendable},
     counters::LinkCounters,
     event::{ChannelRequest, Event, LinkDownReason},
@@ -445,11 +445,19 @@ impl Link {
             Sendable::Open { until, .. } if self.up && now < until => {
                 shared.outputs.push_back(Output::Release { peer: self.peer, network, frames: vec![frame] });
             }
+            Sendable::Open { .. } | Sendable::Waiting if shared.held_bytes + frame.len() > HELD_BYTES_MAX => {
+                self.counters.held_dropped.one();
+            }
             Sendable::Open { .. } | Sendable::Waiting => {
                 self.counters.held.one();
                 self.counters.held_dropped.add(self.hold.push(now, network, frame));
             }
         }
+    }
+
+    /// Bytes of frames held for the link.
+    pub(super) fn held_bytes(&self) -> usize {
+        self.hold.bytes()
     }
 
     /// The local interface refused a datagram of this size.

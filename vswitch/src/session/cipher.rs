@@ -17,6 +17,9 @@
 //! for keys that live for minutes, and is a tenth faster.
 //!
 //! # Keys
+//! Keys are wiped where they are ours. Neither ring nor snow wipes what it derives from them (expanded keys, a handshake's state);
+//! they are freed when the session ends, minutes later.
+//!
 //! Noise's split gives two 32-byte keys; each is run through BLAKE3 with the suite's context, so that no key serves two suites.
 //! The nonce is four zero bytes and the counter, little-endian.
 

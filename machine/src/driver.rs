@@ -317,9 +317,10 @@ pub enum Fate {
         /// Its networks' ends.
         nics: Vec<NicPort>,
     },
-    /// Its keeper is gone, and so is the machine; what was left of it has been removed.
+    /// It is lost to this daemon: its keeper is gone, and so is the machine, and what was left of it has been removed.
     Dead {
-        /// What could not be removed, in words; empty when all is gone.
+        /// What could not be removed, in words; empty when all is gone. A keeper that lives but cannot be spoken with (it is of another
+        /// version, or stuck) is named here as well, and left to end the machine with its lease; [`Driver::remove`] ends it by force.
         left: Vec<String>,
     },
 }

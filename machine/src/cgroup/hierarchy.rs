@@ -28,7 +28,7 @@ impl Hierarchies {
         Self::parse(&read("/proc/self/mountinfo"), &read("/proc/self/cgroup"))
     }
 
-    fn parse(mounts: &str, own: &str) -> Self {
+    pub(super) fn parse(mounts: &str, own: &str) -> Self {
         let mut found = Vec::new();
         for line in mounts.lines() {
             let Some((left, right)) = line.split_once(" - ") else { continue };

@@ -287,6 +287,46 @@ fn field(path: &Path, name: &str) -> Option<u64> {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::driver::Mechanism;
+    use crate::test_dir::TestDir;
+
+    /// Plain files in the place of the kernel's: what is written where. That the kernel obeys is tested on real hierarchies, by
+    /// `tests/sandbox` with version 1 or 2 as the host has it, and by `a_real_group_is_frozen` of `v2`.
+    #[test]
+    fn the_unified_hierarchy_is_told_every_limit() {
+        let dir = TestDir::new("cgroup2");
+        let own = dir.path().join("service");
+        fs::create_dir(&own).unwrap();
+        fs::write(own.join("cgroup.controllers"), "cpuset cpu io memory pids\n").unwrap();
+        fs::write(own.join("cgroup.subtree_control"), "cpu memory pids\n").unwrap();
+        let mounts = format!("34 22 0:30 / {} rw - cgroup2 cgroup2 rw\n", dir.path().display());
+        let hierarchies = Hierarchies::parse(&mounts, "0::/service\n");
+        let spec = crate::spec::tests::example();
+        let plan = Groups::plan(&hierarchies, "m");
+        let (groups, held) = Groups::make(&hierarchies, "m", &spec);
+        let by = Mechanism::CgroupV2;
+        assert_eq!([&held.cpus, &held.memory, &held.pids], [&Limit::Enforced { by }; 3]);
+        let told = |file: &str| fs::read_to_string(own.join("m").join(file)).unwrap();
+        assert_eq!(told("cpu.max"), "50000 100000");
+        assert_eq!(told("memory.max"), (64 << 20).to_string());
+        assert_eq!(told("pids.max"), "64");
+        assert!(plan.contains(&own.join("m")), "what is made was written down before: {plan:?}");
+        fs::write(own.join("m/memory.current"), "4096\n").unwrap();
+        fs::write(own.join("m/memory.events"), "low 0\noom 3\noom_kill 2\n").unwrap();
+        fs::write(own.join("m/cpu.stat"), "usage_usec 77\nuser_usec 7\n").unwrap();
+        fs::write(own.join("m/pids.current"), "5\n").unwrap();
+        let usage = Usage { pids: Some(5), memory_bytes: Some(4096), cpu_micros: Some(77), oom_kills: 2 };
+        assert_eq!(groups.usage(), usage);
+    }
+
+    #[test]
+    fn a_hierarchy_that_cannot_be_written_is_reported_with_a_remedy() {
+        let none = Hierarchies::parse("", "");
+        let (_, held) = Groups::make(&none, "m", &crate::spec::tests::example());
+        let Limit::NotEnforced { reason } = held.memory else { panic!("nothing can enforce it") };
+        assert_eq!(reason, "no hierarchy with the memory controller is mounted in sight");
+        assert_eq!(held.pause, PausedBy::Signals);
+    }
 
     #[test]
     fn quotas_are_proportional_and_never_below_the_kernels_least() {

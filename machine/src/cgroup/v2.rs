@@ -43,3 +43,38 @@ pub(super) fn give_to_children(group: &Path, controller: &str) -> io::Result<()>
     }
     write(&group.join("cgroup.subtree_control"), &format!("+{controller}"))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::io::{Read, Write};
+    use std::process::{Command, Stdio};
+
+    use super::*;
+    use crate::cgroup::{Controller, Hierarchies, kill_all, remove_directories};
+
+    #[test]
+    fn a_real_group_is_frozen() {
+        let Ok(Controller::V2(own)) = Hierarchies::find().unified() else {
+            println!("SKIPPED: no unified hierarchy is mounted");
+            return;
+        };
+        let group = own.join(format!("consort-test-{}", std::process::id()));
+        if let Err(error) = fs::create_dir(&group) {
+            println!("SKIPPED: {} cannot be written: {error}", own.display());
+            return;
+        }
+        let mut cat = Command::new("cat").stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
+        write(&group.join("cgroup.procs"), &cat.id().to_string()).unwrap();
+        freeze(&group, true).unwrap();
+        assert_eq!(field(&group.join("cgroup.events"), "frozen"), Some(1));
+        cat.stdin.as_mut().unwrap().write_all(b"x").unwrap();
+        freeze(&group, false).unwrap();
+        let mut byte = [0];
+        cat.stdout.as_mut().unwrap().read_exact(&mut byte).unwrap();
+        // A frozen group is emptied and removed as well.
+        freeze(&group, true).unwrap();
+        kill_all(std::slice::from_ref(&group));
+        cat.wait().unwrap();
+        assert_eq!(remove_directories(&[group]), Vec::<String>::new());
+    }
+}

@@ -184,9 +184,13 @@ pub enum ShellSource {
 
 /// Fills an empty directory.
 pub(super) fn make(root: &Path) -> io::Result<MiniReport> {
+    make_from(root, &PROGRAM_DIRECTORIES)
+}
+
+fn make_from(root: &Path, programs: &[&str]) -> io::Result<MiniReport> {
     skeleton(root)?;
-    let mut making = Making { root, bytes: 0, taken: BTreeMap::new() };
-    let report = match static_busybox() {
+    let mut making = Making { root, programs, bytes: 0, taken: BTreeMap::new() };
+    let report = match static_busybox(programs) {
         Some(busybox) => making.take_busybox(&busybox)?,
         None => making.take_host_tools()?,
     };
@@ -212,28 +216,31 @@ fn skeleton(root: &Path) -> io::Result<()> {
     Ok(())
 }
 
-fn find_program(name: &str) -> Option<PathBuf> {
-    PROGRAM_DIRECTORIES
+fn find_program(programs: &[&str], name: &str) -> Option<PathBuf> {
+    programs
         .iter()
         .map(|directory| Path::new(directory).join(name))
         .find(|path| fs::metadata(path).is_ok_and(|m| m.is_file() && m.permissions().mode() & 0o111 != 0))
 }
 
-fn static_busybox() -> Option<PathBuf> {
-    ["busybox", "busybox.static", "busybox-static"].iter().filter_map(|name| find_program(name)).find(
-        |path| {
+fn static_busybox(programs: &[&str]) -> Option<PathBuf> {
+    ["busybox", "busybox.static", "busybox-static"]
+        .iter()
+        .filter_map(|name| find_program(programs, name))
+        .find(|path| {
             let small = fs::metadata(path).is_ok_and(|metadata| metadata.len() <= FILE_BYTES_MAX);
             small
                 && fs::read(path).is_ok_and(|file| {
                     elf::needs(&file)
                         .is_ok_and(|needs| needs.interpreter.is_none() && needs.libraries.is_empty())
                 })
-        },
-    )
+        })
 }
 
 struct Making<'a> {
     root: &'a Path,
+    /// Where the host keeps programs.
+    programs: &'a [&'a str],
     bytes: u64,
     /// Host path → path in the image.
     taken: BTreeMap<PathBuf, PathBuf>,
@@ -269,7 +276,7 @@ impl Making<'_> {
         let mut left_out = Vec::new();
         let mut shell = ShellSource::None;
         for tool in TOOLS {
-            let Some(path) = find_program(tool) else { continue };
+            let Some(path) = find_program(self.programs, tool) else { continue };
             match self.take_program(&loader, tool, &path)? {
                 Ok(()) => {
                     if tool == "sh" {
@@ -380,6 +387,14 @@ mod tests {
             assert!(found, "{library} is in a standard directory of the image");
         }
         assert!(report.bytes <= TOTAL_BYTES_MAX);
+    }
+
+    #[test]
+    fn without_programs_on_the_host_the_image_says_so() {
+        let dir = TestDir::new("mini-bare");
+        let report = make_from(dir.path(), &[]).unwrap();
+        assert_eq!((report.shell, report.tools), (ShellSource::None, Vec::new()));
+        assert!(dir.path().join("etc/passwd").is_file());
     }
 
     #[test]

@@ -194,7 +194,9 @@ impl Machine {
     /// Asks init to end everything. A paused machine is resumed for it.
     pub(super) fn ask_to_end(&mut self) -> Result<(), SetUpError> {
         self.resume()?;
-        self.asked_to_end = Some(EndReason::Stopped);
+        if self.asked_to_end.replace(EndReason::Stopped).is_some() {
+            return Ok(());
+        }
         match &self.init {
             Some(init) => init.channel.send("stop", &[]).map_err(SetUpError::at("ask init to end")),
             None => Ok(()),
@@ -256,6 +258,9 @@ impl Machine {
         };
         drop(theirs);
         let outcome = self.lead(&ours, placed);
+        if outcome.is_err() {
+            let _ = nix::sys::signal::kill(first, Signal::SIGKILL);
+        }
         // It ends as soon as it has told the second's number, or failed.
         waitpid(first, None).map_err(SetUpError::at("collect a process"))?;
         outcome

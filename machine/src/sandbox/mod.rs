@@ -96,13 +96,14 @@ impl SandboxDriver {
     async fn start_machine(&self, spec: &MachineSpec) -> Result<Started, StartError> {
         spec.check()?;
         let image_root = self.images.root(&spec.image).ok_or(StartError::NoImage(spec.image))?;
-        let reserved = match &self.ranges {
-            Some(ranges) => Some(ranges.reserve(&spec.id)?),
-            None => None,
+        let directory = self.place(&spec.id);
+        // The directory is the lock of the name: only who made it may take a range for that name.
+        make_directory(&directory, &spec.id)?;
+        let reserved = match self.ranges.as_ref().map(|ranges| ranges.reserve(&spec.id)).transpose() {
+            Ok(reserved) => reserved,
+            Err(error) => return Err(give_up(&directory, error)),
         };
         let uids = reserved.as_ref().map_or(Uids::Single, Reserved::uids);
-        let directory = self.place(&spec.id);
-        make_directory(&directory, &spec.id)?;
         let order = Order {
             spec: spec.clone(),
             directory: directory.clone(),
@@ -112,13 +113,7 @@ impl SandboxDriver {
         };
         let keeper = match self.spawn_keeper(&spec.id, &directory) {
             Ok(keeper) => keeper,
-            Err(error) => {
-                remove_tree(&directory).map_err(|source| StartError::Host {
-                    attempt: format!("remove {}", directory.display()),
-                    source,
-                })?;
-                return Err(error);
-            }
+            Err(error) => return Err(give_up(&directory, error)),
         };
         let mut birth = Birth { keeper: Some(keeper), directory, reserved };
         let within = spec.start_within + CLEAN_UP_WITHIN;
@@ -252,9 +247,15 @@ impl SandboxDriver {
                     }
                     Fate::Found { status: Box::new(status), nics }
                 }
-                Err(error) => {
+                Err(error) if is_gone(&error) => {
                     tracing::info!(machine = %id, %error, "its keeper is gone; sweeping up");
                     Fate::Dead { left: sweep_apart(entry.path()).await }
+                }
+                Err(error) => {
+                    let words = format!(
+                        "its keeper lives but cannot be spoken with ({error}); it ends the machine with its lease"
+                    );
+                    Fate::Dead { left: vec![words] }
                 }
             };
             recovered.push(Recovered { id, fate });
@@ -354,6 +355,16 @@ async fn undo((mut child, client): (tokio::process::Child, Client), directory: P
     }
 }
 
+/// Removes a directory in which nothing was made yet.
+fn give_up(directory: &Path, error: StartError) -> StartError {
+    match remove_tree(directory) {
+        Ok(()) => error,
+        Err(source) => {
+            StartError::Host { attempt: format!("remove {} after: {error}", directory.display()), source }
+        }
+    }
+}
+
 fn make_directory(directory: &Path, id: &MachineId) -> Result<(), StartError> {
     fs::DirBuilder::new().mode(0o700).create(directory).map_err(|source| match source.kind() {
         io::ErrorKind::AlreadyExists => StartError::Exists(id.clone()),
@@ -366,6 +377,22 @@ async fn sweep_apart(directory: PathBuf) -> Vec<String> {
     match tokio::task::spawn_blocking(move || sweep(&directory)).await {
         Ok(left) => left,
         Err(error) => vec![error.to_string()],
+    }
+}
+
+/// Whether nobody is behind a keeper's socket, rather than somebody who is slow or of another version.
+fn is_gone(error: &ControlError) -> bool {
+    match error {
+        ControlError::NotFound(_) => true,
+        ControlError::Keeper { source, .. } => {
+            matches!(
+                source.kind(),
+                io::ErrorKind::ConnectionRefused
+                    | io::ErrorKind::ConnectionReset
+                    | io::ErrorKind::UnexpectedEof
+            )
+        }
+        ControlError::Refused(_) | ControlError::Request(_) | ControlError::Protocol(_) => false,
     }
 }
 

@@ -53,6 +53,8 @@ pub enum Refusal {
     NoAnswer,
     /// The host cannot be reached.
     Unreachable,
+    /// The host knows a living slice of this tenant with this name.
+    NameTaken,
 }
 
 impl Refusal {
@@ -71,6 +73,7 @@ impl Refusal {
             Self::HoldOver => "hold_over",
             Self::NoAnswer => "no_answer",
             Self::Unreachable => "unreachable",
+            Self::NameTaken => "name_taken",
         }
     }
 }
@@ -91,6 +94,7 @@ impl fmt::Display for Refusal {
             Self::HoldOver => f.write_str("the hold had run out"),
             Self::NoAnswer => f.write_str("the host did not answer in time"),
             Self::Unreachable => f.write_str("the host cannot be reached"),
+            Self::NameTaken => f.write_str("the host knows a living slice of this tenant with this name"),
         }
     }
 }
@@ -116,6 +120,8 @@ pub enum RequestRefusal {
     HoldOver,
     /// No majority of the stewards answered.
     StewardsUnreachable,
+    /// The tenant has a living slice of this name.
+    NameTaken,
     /// This node runs as many commands as it may.
     TooManyCommands,
 }
@@ -131,6 +137,7 @@ impl RequestRefusal {
             Self::HostWithdrew => "host_withdrew",
             Self::HoldOver => "hold_over",
             Self::StewardsUnreachable => "stewards_unreachable",
+            Self::NameTaken => "name_taken",
             Self::TooManyCommands => "too_many_commands",
         }
     }
@@ -145,6 +152,9 @@ impl fmt::Display for RequestRefusal {
             Self::HostWithdrew => f.write_str("a host took its offer back"),
             Self::HoldOver => f.write_str("the holds ran out before everything was decided"),
             Self::StewardsUnreachable => f.write_str("no majority of the slice's stewards answered"),
+            Self::NameTaken => {
+                f.write_str("you have a living slice of this name: remove it, or choose another name")
+            }
             Self::TooManyCommands => f.write_str("this node runs as many commands as it may"),
         }
     }

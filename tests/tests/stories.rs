@@ -6,7 +6,7 @@ use consort_scheduler::limits::{FORMING_MAX, loss_notice};
 use consort_scheduler::message::{OrderKind, Selector, SignedOrder};
 use consort_scheduler::refusal::RequestRefusal;
 use consort_scheduler::resources::Resources;
-use consort_scheduler::slice::charter::Founded;
+use consort_scheduler::slice::charter::{Charter, Founded};
 use consort_scheduler::slice::record::{AbortReason, State};
 use consort_scheduler::slice::view::SliceView;
 use consort_scheduler::units::Millis;
@@ -288,4 +288,25 @@ fn a_slice_that_nobody_decides_is_abandoned_by_its_stewards() {
     assert!(world.hosts[3..].iter().all(|host| host.engine.as_ref().unwrap().promised() == Resources::NONE));
     world.run_until(FORMING_MAX.0 + 2000).unwrap();
     assert_eq!(world.oracle.current(wish.slice).unwrap().state, State::Aborted(AbortReason::Abandoned));
+}
+
+#[test]
+fn a_name_is_given_once_while_its_slice_lives() {
+    let mut world = world(vec![room(4, 4096, 4); 4]);
+    let wish = founded(&world, "", "memory = \"64MiB\"\ndisk = \"1MiB\"");
+    let Answer::Created { .. } = create(&mut world, &wish) else { panic!("{}", world.log) };
+    // The same wish, founded anew: another slice of the same name.
+    let again = |seed| {
+        let (charter, mut rng) = (&wish.charter, ChaCha8Rng::seed_from_u64(seed));
+        Charter::found(charter.spec.clone(), &tenant(), charter.coordinator, &charter.stewards, &mut rng)
+            .unwrap()
+    };
+    let Answer::Refused { reason, .. } = create(&mut world, &again(98)) else { panic!("{}", world.log) };
+    assert_eq!(reason, RequestRefusal::NameTaken);
+    let name = wish.charter.spec.name.to_string();
+    let Answer::Done { .. } = order(&mut world, 1, &name, OrderKind::Remove, Some(&tenant())) else {
+        panic!()
+    };
+    world.run_until(world.now + 500).unwrap();
+    let Answer::Created { .. } = create(&mut world, &again(99)) else { panic!("{}", world.log) };
 }

@@ -27,6 +27,7 @@ use crate::query::{Queries, Question};
 use crate::register::Accepted;
 use crate::request::Requests;
 use crate::resources::Resources;
+use crate::slice::charter::Founded;
 use crate::slice::grant::GrantRefusal;
 use crate::slice::id::{NetworkId, SliceId};
 use crate::slice::record::Record;
@@ -277,7 +278,8 @@ impl Engine {
         let (host, steward, changes) = (&mut self.host, &mut self.steward, &mut self.changes);
         let finished = match message {
             Message::Ask { charter, machines, kind } => {
-                host.handle_ask(ctx, from, *charter, machines, kind);
+                let name_is_taken = |founded: &Founded| steward.has_living_namesake(founded);
+                host.handle_ask(ctx, from, *charter, (machines, kind), name_is_taken);
                 None
             }
             Message::Answer { slice, kind, verdict } => {

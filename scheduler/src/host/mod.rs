@@ -80,14 +80,14 @@ impl HostRole {
         Some(())
     }
 
-    /// A coordinator asks for room.
+    /// A coordinator asks for room, for so many machines. `name_is_taken` says what this host knows beyond its own stays.
     pub(crate) fn handle_ask(
         &mut self,
         ctx: &mut Context<'_>,
         from: HostId,
         charter: SignedCharter,
-        machines: u16,
-        kind: AskKind,
+        (machines, kind): (u16, AskKind),
+        name_is_taken: impl Fn(&Founded) -> bool,
     ) {
         let slice = charter.slice();
         let verdict = match self.stays.get(&slice) {
@@ -95,7 +95,7 @@ impl HostRole {
                 Some(verdict) if kind != AskKind::Plan => verdict.clone(),
                 _ => return,
             },
-            None => self.admit(ctx, from, charter, machines, kind),
+            None => self.admit(ctx, from, charter, (machines, kind), name_is_taken),
         };
         for refusal in &verdict.refusals {
             ctx.count(refusal.code());
@@ -108,8 +108,8 @@ impl HostRole {
         ctx: &mut Context<'_>,
         from: HostId,
         charter: SignedCharter,
-        machines: u16,
-        kind: AskKind,
+        (machines, kind): (u16, AskKind),
+        name_is_taken: impl Fn(&Founded) -> bool,
     ) -> Verdict {
         let undecided = |stay: &&Stay| stay.is_undecided() && stay.coordinator() == from;
         if self.stays.len() >= HOST_SLICES_MAX {
@@ -122,6 +122,10 @@ impl HostRole {
             Ok(founded) if founded.charter.coordinator == from => Arc::new(founded),
             _ => return Verdict::refusing(Refusal::BadCharter),
         };
+        let has_same_name = |hint: SliceHint| hint.is_living_namesake_of(&founded);
+        if self.hints().any(has_same_name) || name_is_taken(&founded) {
+            return Verdict::refusing(Refusal::NameTaken);
+        }
         let verdict = judge(&founded.charter, ctx.config, &self.ledger, machines);
         let AskKind::Reserve(hold) = kind else { return verdict };
         if !verdict.offers() {

@@ -399,7 +399,6 @@ impl Stay {
         self.announce_lease(ctx);
         self.start_machines(ctx);
         self.plan_next_look(sent_at);
-        self.look_again = true;
     }
 
     /// Now and then, at the moment the hold is over, and often after that.

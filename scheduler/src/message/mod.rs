@@ -30,7 +30,7 @@ use crate::limits::{
 use crate::refusal::Refusal;
 use crate::register::{Accepted, Ballot};
 use crate::resources::Resources;
-use crate::slice::charter::SignedCharter;
+use crate::slice::charter::{Founded, SignedCharter};
 use crate::slice::grant::GrantBytes;
 use crate::slice::id::{Name, NetworkId, SliceId};
 use crate::slice::record::{Record, State};
@@ -169,6 +169,17 @@ pub struct SliceHint {
     pub state: State,
     /// The record's version then.
     pub version: u64,
+}
+
+impl SliceHint {
+    /// Whether it is another slice of the same tenant and name that is active. One that is only forming does not count: it may be what
+    /// a failed attempt has left for its stewards to clear away.
+    #[must_use]
+    pub fn is_living_namesake_of(&self, founded: &Founded) -> bool {
+        let charter = &founded.charter;
+        let namesake = self.tenant == charter.tenant && self.name == charter.spec.name;
+        namesake && self.slice != founded.slice && self.state == State::Active
+    }
 }
 
 /// Which slices an order is about.

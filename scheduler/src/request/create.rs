@@ -280,6 +280,12 @@ impl Request {
 
     /// All have answered, or time is up: more is asked, or it is laid out, or refused.
     fn conclude_asking(&mut self, ctx: &mut Context<'_>, changes: &mut Changes) -> Next {
+        let refused_for_name = |asked: &Asked| {
+            asked.verdict.as_ref().is_some_and(|verdict| verdict.refusals.contains(&Refusal::NameTaken))
+        };
+        if self.asked.values().any(refused_for_name) {
+            return self.refuse(ctx, RequestRefusal::NameTaken);
+        }
         let layout = lay_out(&self.founded.charter.spec, &self.bins());
         if layout.as_ref().is_none_or(|layout| layout.shrunk) && self.ask_more(ctx) {
             return Next::Continue;

@@ -297,6 +297,11 @@ impl StewardRole {
         seen.filter_map(Seat::hint).filter(|hint| selector.selects(hint.slice, &hint.name)).collect()
     }
 
+    /// Whether a living slice of the same tenant and name is kept here.
+    pub(crate) fn has_living_namesake(&self, founded: &Founded) -> bool {
+        self.seats.values().filter_map(Seat::hint).any(|hint| hint.is_living_namesake_of(founded))
+    }
+
     /// What was due.
     pub(crate) fn handle_timeout(&mut self, ctx: &mut Context<'_>, changes: &mut Changes) {
         let due: Vec<SliceId> = self

@@ -7,6 +7,7 @@
 //! Owns: the order of starting and ending, and what of the node the API's routes may use ([`Node`]). Refuses to know: what any part does. The
 //! API is there before the membership, so that a node that cannot join can say why.
 
+use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -82,6 +83,8 @@ struct Ready {
     addresses: Vec<String>,
     data_address: Option<String>,
     socket: String,
+    #[serde(skip_serializing_if = "Option::is_none")]
+    api_tcp: Option<String>,
 }
 
 /// Runs the daemon until it is told to stop.
@@ -100,14 +103,14 @@ pub async fn run(args: &NodeArgs, output: Output) -> Result<Exit, Failure> {
     let (fatal, mut failed) = mpsc::channel(1);
     let (joined, joins) = mpsc::channel(1);
     let (members, member) = watch::channel(None);
-    let inbound = Inbound::new(events, store.clone(), overlay.local_id(), member.clone(), joined.clone());
+    let inbound = Inbound::new(events, overlay.clone(), store.clone(), member.clone(), joined.clone());
     let inbound = tokio::spawn(inbound.run());
     let tenant = keys.tenant.public().to_peer_id().to_string();
     let node =
         Arc::new(Node { config: config.clone(), overlay: overlay.clone(), tenant, started, members: member });
 
     let (ending, ends) = watch::channel(false);
-    let servers = serve(&node, dir.path(), ends).await?;
+    let (servers, api_tcp) = serve(&node, dir.path(), ends).await?;
     let keeper = Keeper { config: config.clone(), keys, store, overlay: overlay.clone(), members, fatal };
     // Whatever the overlay decided before anybody listened is looked at first.
     let _looked_at_already = joined.try_send(());
@@ -115,7 +118,7 @@ pub async fn run(args: &NodeArgs, output: Output) -> Result<Exit, Failure> {
 
     let ready = async {
         wait_for_member(&node).await;
-        say_ready(&node, output)
+        say_ready(&node, api_tcp, output)
     };
     let ended = tokio::select! {
         ready = ready => match ready {
@@ -222,6 +225,10 @@ async fn start_overlay(
         ..OverlayConfig::new(keypair, config.control.clone())
     };
     consort_overlay::start(overlay).await.map_err(|error| match &error {
+        StartError::Listen { reason, .. } if reason.to_lowercase().contains("permission denied") => {
+            Failure::failed("privilege", error.to_string())
+                .remedy("use a port from 1024 up, or run the node as root")
+        }
         StartError::Listen { .. } => Failure::failed("port_in_use", error.to_string())
             .remedy("stop what uses the port, or give another address with --listen"),
         StartError::Ticket(_) => Failure::input("bad_ticket", error.to_string())
@@ -232,19 +239,22 @@ async fn start_overlay(
     })
 }
 
+/// Starts the API, on TCP too where configured; says where that is.
 async fn serve(
     node: &Arc<Node>,
     state_dir: &Path,
     ends: watch::Receiver<bool>,
-) -> Result<Vec<JoinHandle<()>>, Failure> {
+) -> Result<(Vec<JoinHandle<()>>, Option<SocketAddr>), Failure> {
     let router = routes::router(Arc::clone(node));
     let socket = server::Socket::bind(&paths::socket_in(state_dir))?;
     let mut servers = vec![tokio::spawn(server::serve_socket(socket, router.clone(), ends.clone()))];
+    let mut bound = None;
     if let Some(address) = node.config.api_tcp {
         let api = server::TcpApi::bind(address, state_dir).await?;
+        bound = api.address();
         servers.push(tokio::spawn(server::serve_tcp(api, router, ends)));
     }
-    Ok(servers)
+    Ok((servers, bound))
 }
 
 /// Keeps the member's parts in step with the membership.
@@ -299,7 +309,7 @@ async fn wait_for_member(node: &Node) {
     }
 }
 
-fn say_ready(node: &Node, output: Output) -> Result<(), Failure> {
+fn say_ready(node: &Node, api_tcp: Option<SocketAddr>, output: Output) -> Result<(), Failure> {
     let member = node.members.borrow().clone();
     let ready = Ready {
         host: node.overlay.local_id().to_string(),
@@ -307,6 +317,7 @@ fn say_ready(node: &Node, output: Output) -> Result<(), Failure> {
         addresses: node.overlay.listen_addrs().iter().map(ToString::to_string).collect(),
         data_address: member.as_ref().map(|member| member.data.local_addr().to_string()),
         socket: paths::socket_in(&node.config.state_dir).display().to_string(),
+        api_tcp: api_tcp.map(|address| address.to_string()),
     };
     output.document(&ready, |ready| {
         let data = ready.data_address.as_deref().unwrap_or("not there before the node is a member");

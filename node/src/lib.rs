@@ -13,6 +13,7 @@
 //! | [`daemon`] | wiring: starts the parts, one task per state, and ends them |
 //! | [`cli`] | what each command prints |
 //! | [`demo`], [`bench`] | the proof that it works, and how fast |
+//! | [`privilege`] | whether machines can be made on this host |
 //! | [`telemetry`], [`failure`] | log lines and readiness; what a user is told when something did not work |
 //!
 //! Ownership: one task owns each state (the engine, the machines, the networks) and hears of the others by bounded queues; the
@@ -26,6 +27,7 @@ pub mod daemon;
 pub mod demo;
 pub mod failure;
 pub mod glue;
+pub mod privilege;
 
 pub mod state;
 pub mod telemetry;

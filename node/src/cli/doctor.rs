@@ -5,19 +5,15 @@
 
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
-use std::process::{Command, ExitCode, Stdio};
 use std::time::{SystemTime, UNIX_EPOCH};
 
-use nix::sched::CloneFlags;
 use serde::Serialize;
 
 use super::output::{Output, table};
 use crate::config::args::{DoctorArgs, NodeArgs};
 use crate::config::{paths, resolved};
 use crate::failure::{Exit, Failure};
-
-/// The first argument of the process that tries to make a user namespace.
-pub const NAMESPACE_PROBE: &str = "doctor-namespace-probe";
+use crate::privilege;
 
 /// 2026-01-01: no computer whose clock is right shows an earlier time to this program.
 const CLOCK_EARLIEST_S: u64 = 1_767_225_600;
@@ -66,7 +62,17 @@ pub fn run(args: &DoctorArgs, socket: Option<&Path>, output: Output) -> Result<E
     let config = resolved::load(&node_args)?;
     let socket = socket.map_or_else(|| paths::socket_in(&config.state_dir), Path::to_owned);
     let running = std::os::unix::net::UnixStream::connect(&socket).is_ok();
-    let mut checks = vec![tun_device(), user_namespaces(), cgroups(), clock(), state_dir(&config.state_dir)];
+    let mut checks = vec![
+        tried(privilege::TUN_DEVICE, "can be opened", privilege::tun_device()),
+        tried(
+            "user namespaces",
+            "can be made, with a network namespace inside",
+            privilege::user_namespaces(),
+        ),
+        cgroups(),
+        clock(),
+        state_dir(&config.state_dir),
+    ];
     if running {
         checks.push(Check::ok("daemon", format!("answers on {}", socket.display())));
     } else {
@@ -100,51 +106,11 @@ fn human(report: &Report) -> String {
     table(["CHECK", "RESULT", "FOUND"], &rows)
 }
 
-fn tun_device() -> Check {
-    const NAME: &str = "/dev/net/tun";
-    match std::fs::OpenOptions::new().read(true).write(true).open(NAME) {
-        Ok(_) => Check::ok(NAME, "can be opened"),
-        Err(error) => Check::not(
-            NAME,
-            Verdict::Missing,
-            format!("cannot be opened: {error}"),
-            "load the module `tun` and let this user read and write the device (mode 0666 is usual)",
-        ),
-    }
-}
-
-fn user_namespaces() -> Check {
-    const NAME: &str = "user namespaces";
-    let probe = std::env::current_exe()
-        .and_then(|program| Command::new(program).arg(NAMESPACE_PROBE).stderr(Stdio::piped()).output());
-    match probe {
-        Ok(result) if result.status.success() => {
-            Check::ok(NAME, "can be made, with a network namespace inside")
-        }
-        Ok(result) => Check::not(
-            NAME,
-            Verdict::Missing,
-            String::from_utf8_lossy(&result.stderr).trim().to_owned(),
-            "allow them (sysctl kernel.unprivileged_userns_clone=1, user.max_user_namespaces>0, \
-             kernel.apparmor_restrict_unprivileged_userns=0), or run the node as root",
-        ),
-        Err(error) => Check::not(
-            NAME,
-            Verdict::Missing,
-            format!("could not be tried: {error}"),
-            "let this program be executed again by itself",
-        ),
-    }
-}
-
-/// The process that tries: it is single-threaded, as the kernel demands of whoever makes a user namespace.
-#[must_use]
-pub fn namespace_probe() -> ExitCode {
-    match nix::sched::unshare(CloneFlags::CLONE_NEWUSER | CloneFlags::CLONE_NEWNET) {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(error) => {
-            eprintln!("cannot be made: {error}");
-            ExitCode::FAILURE
+fn tried(name: &'static str, found: &str, result: Result<(), Failure>) -> Check {
+    match result {
+        Ok(()) => Check::ok(name, found),
+        Err(failure) => {
+            Check { name, verdict: Verdict::Missing, found: failure.message, remedy: failure.remedy }
         }
     }
 }

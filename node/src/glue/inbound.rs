@@ -5,7 +5,7 @@
 
 use std::sync::Arc;
 
-use consort_overlay::{Event, EventReceiver, HostId, OverlayState, Reply, Stream};
+use consort_overlay::{Event, EventReceiver, HostId, Overlay, OverlayState, Reply, Stream};
 use tokio::sync::{Semaphore, mpsc};
 
 use super::member::Member;
@@ -24,8 +24,8 @@ pub const STATE_KEY: &str = "state";
 #[derive(Debug)]
 pub struct Inbound {
     events: EventReceiver,
+    overlay: Overlay,
     store: Store,
-    me: HostId,
     members: tokio::sync::watch::Receiver<Option<Arc<Member>>>,
     joined: mpsc::Sender<()>,
     streams: Arc<Semaphore>,
@@ -36,12 +36,12 @@ impl Inbound {
     #[must_use]
     pub fn new(
         events: EventReceiver,
+        overlay: Overlay,
         store: Store,
-        me: HostId,
         members: tokio::sync::watch::Receiver<Option<Arc<Member>>>,
         joined: mpsc::Sender<()>,
     ) -> Self {
-        Self { events, store, me, members, joined, streams: Arc::new(Semaphore::new(STREAMS_MAX)) }
+        Self { events, overlay, store, members, joined, streams: Arc::new(Semaphore::new(STREAMS_MAX)) }
     }
 
     /// Runs until the overlay ends.
@@ -52,7 +52,14 @@ impl Inbound {
                     self.request(from, protocol, body, reply).await
                 }
                 Event::Stream { from, protocol, stream } => self.stream(from, protocol, stream),
-                Event::PeerUp(host) => tracing::info!(%host, "peer connected"),
+                Event::PeerUp(host) => {
+                    tracing::info!(%host, "peer connected");
+                    // The overlay offers its state at its leisure; a node that is killed a second after it joined must know where to
+                    // come back to.
+                    if let Ok(state) = self.overlay.state().await {
+                        self.keep(&state).await;
+                    }
+                }
                 Event::PeerDown(host) => tracing::info!(%host, "peer disconnected"),
                 Event::RecordChanged(host) => {
                     if let Some(member) = self.member() {
@@ -108,7 +115,7 @@ impl Inbound {
             tracing::warn!(%from, "a stream is refused: {STREAMS_MAX} are open");
             return;
         };
-        let me = self.me;
+        let me = self.overlay.local_id();
         tokio::spawn(async move {
             serve::serve(stream, member.engine.clone(), member.machines.clone(), me, from).await;
             drop(place);

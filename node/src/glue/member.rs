@@ -39,6 +39,7 @@ use super::remote::call::Caller;
 use super::tenant::Tenant;
 use crate::config::resolved::{self, NodeConfig};
 use crate::failure::Failure;
+use crate::privilege;
 use crate::state::boot::BootId;
 use crate::state::keys::{self, Keys};
 use crate::state::store::{Room, Store};
@@ -97,6 +98,7 @@ impl Start<'_> {
         let (data, mut events) =
             start_data_plane(self.config, self.keys, self.overlay.local_id(), &membership)?;
         let addresses = addresses_of(data.local_addr());
+        let categories = categories().await;
         let (driver, image) = start_machine_driver(&self.config.state_dir).await?;
         let (handle, inputs) = engine::channel();
         let machines =
@@ -104,7 +106,7 @@ impl Start<'_> {
         let (hosts, wanted) = watch::channel(BTreeSet::new());
         let (peers, news) = Peers::new(self.overlay.clone(), data.clone(), wanted);
         let networks = Networks::new(data.clone(), self.overlay.local_id(), self.config.mtu, hosts);
-        let core = self.engine()?;
+        let core = self.engine(categories)?;
         let effects = Effects {
             store: self.store.clone(),
             overlay: self.overlay.clone(),
@@ -141,7 +143,7 @@ impl Start<'_> {
     }
 
     /// The engine, as it was when the daemon last ran.
-    fn engine(&self) -> Result<Engine, Failure> {
+    fn engine(&self, categories: BTreeSet<Category>) -> Result<Engine, Failure> {
         let boot = BootId::current()?;
         let entries = self.store.read_all(Room::Engine)?;
         let restored = Restored { entries };
@@ -149,7 +151,7 @@ impl Start<'_> {
             keypair: self.keys.identity.clone(),
             share: share(&self.config.share)?,
             capabilities: Capabilities {
-                categories: BTreeSet::from([Category::Sandbox]),
+                categories,
                 images: Images::Only(BTreeSet::from([MINI_IMAGE.try_into().expect("a short name")])),
             },
             boot: EngineBoot::of(boot.as_bytes()),
@@ -235,6 +237,21 @@ fn start_data_plane(
         Failure::failed("data_plane", format!("the data plane cannot listen on {}: {error}", config.data))
             .remedy("stop what uses the port, or give another address with --listen or data.listen")
     })
+}
+
+/// What can run here; a host that lacks a privilege offers nothing rather than fail when it is asked.
+async fn categories() -> BTreeSet<Category> {
+    match tokio::task::spawn_blocking(privilege::for_machines).await {
+        Ok(Ok(())) => BTreeSet::from([Category::Sandbox]),
+        Ok(Err(failure)) => {
+            tracing::warn!("no machines can be made here: {failure}");
+            BTreeSet::new()
+        }
+        Err(error) => {
+            tracing::error!(%error, "it could not be tried whether machines can be made here");
+            BTreeSet::new()
+        }
+    }
 }
 
 async fn start_machine_driver(

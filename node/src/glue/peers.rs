@@ -91,8 +91,10 @@ impl Peers {
     async fn tell(&mut self) -> bool {
         let wanted = self.wanted.borrow_and_update().clone();
         let view = self.overlay.view().await.unwrap_or_default();
+        // A host that has just begun has a record before it has described itself.
+        let described = view.iter().filter(|record| !record.payload.is_empty());
         let in_view: BTreeMap<HostId, Vec<u8>> =
-            view.iter().map(|record| (record.host, record.payload.clone())).collect();
+            described.map(|record| (record.host, record.payload.clone())).collect();
         let forgotten: Vec<HostId> = self
             .told
             .iter()
@@ -147,7 +149,7 @@ impl Peers {
     /// A host that is not in view is asked itself.
     async fn ask(&self, host: HostId) -> Option<Vec<u8>> {
         let record = self.overlay.record(host).await.ok().flatten();
-        if let Some(record) = record {
+        if let Some(record) = record.filter(|record| !record.payload.is_empty()) {
             return Some(record.payload.clone());
         }
         match self.overlay.call(host, protocols::DESCRIBE, Vec::new()).await {

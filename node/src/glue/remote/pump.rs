@@ -45,8 +45,6 @@ where
 
 #[cfg(test)]
 mod tests {
-    use std::time::Duration;
-
     use tokio::io::{AsyncReadExt, duplex};
 
     use super::*;

@@ -24,7 +24,7 @@ use std::io::IoSlice;
 
 use super::{
     Refusal,
-    layout::{HEADERS_MAX, Layout, Transport, Version},
+    layout::{HEADERS_MAX, Layout, TCP_BYTES, Transport, UDP_BYTES, Version},
     vnet::{ChecksumPlace, Gso, HEADER_BYTES, VnetHeader},
 };
 use crate::frame::{
@@ -101,7 +101,7 @@ enum Ids {
 #[derive(Debug)]
 struct Flow<P> {
     port: P,
-    hash: u64,
+    ends: Ends,
     layout: Layout,
     first: Received,
     /// Payload of the first frame: the segment size.
@@ -169,10 +169,8 @@ impl<P: Copy + Eq> Joiner<P> {
             deliver_one(port, &VnetHeader::PLAIN, frame, deliver);
             return Ok(());
         };
-        let hash = flow_hash(&layout, frame);
-        if let Some(at) =
-            self.flows.iter().position(|(flow, _)| flow.is_flow(port, hash, &layout, arena, frame))
-        {
+        let ends = Ends::of(&layout, frame);
+        if let Some(at) = self.flows.iter().position(|(flow, _)| flow.is_flow(port, &ends, &layout)) {
             let (flow, place) = &mut self.flows[at];
             if flow.take(&mut self.payloads[*place], arena, &layout, received) {
                 return Ok(());
@@ -187,7 +185,7 @@ impl<P: Copy + Eq> Joiner<P> {
             self.finish(0, arena, deliver);
         }
         let place = self.free.pop().expect("fewer flows than places");
-        self.flows.push((Flow::start(port, hash, layout, received), place));
+        self.flows.push((Flow::start(port, ends, layout, received), place));
         Ok(())
     }
 
@@ -242,24 +240,47 @@ fn may_start(layout: &Layout, frame: &[u8]) -> bool {
     }
 }
 
-#[inline]
-fn addresses(layout: &Layout, frame: &[u8]) -> std::ops::Range<usize> {
-    debug_assert!(layout.end <= frame.len());
-    match layout.version {
-        Version::V4 => layout.network + 12..layout.network + IPV4_BYTES,
-        Version::V6 => layout.network + 8..layout.network + IPV6_BYTES,
+/// What tells flows apart: addresses and transport ports. IPv4 leaves most of the addresses zero.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+struct Ends {
+    ports: u32,
+    addresses: [u64; 4],
+}
+
+impl Ends {
+    #[inline]
+    fn of(layout: &Layout, frame: &[u8]) -> Self {
+        let word = |at| u64::from_ne_bytes(octets(frame, layout.network + at));
+        let addresses = match layout.version {
+            Version::V4 => [word(12), 0, 0, 0],
+            Version::V6 => [word(8), word(16), word(24), word(32)],
+        };
+        Self { ports: u32::from_ne_bytes(octets(frame, layout.upper)), addresses }
     }
 }
 
-/// Tells flows apart quickly; equality is checked after. Folding is enough: who makes his flows collide slows his own port's search.
+/// So many bytes from a place inside a header. A layout's headers are inside its frame.
 #[inline]
-fn flow_hash(layout: &Layout, frame: &[u8]) -> u64 {
-    let ports = &frame[layout.upper..layout.upper + 4];
-    let words = frame[addresses(layout, frame)].chunks_exact(4).chain([ports]);
-    words.fold(layout.upper as u64, |hash, word| {
-        let word = u32::from_ne_bytes([word[0], word[1], word[2], word[3]]);
-        (hash.rotate_left(5) ^ u64::from(word)).wrapping_mul(0x9e37_79b9_7f4a_7c15)
-    })
+fn octets<const N: usize>(bytes: &[u8], at: usize) -> [u8; N] {
+    *bytes[at..].first_chunk().expect("the layout is of this frame")
+}
+
+/// Whether the Ethernet headers (14, 18 or 22 bytes) are the same.
+#[inline]
+fn same_ethernet(a: &[u8], b: &[u8], bytes: usize) -> bool {
+    let word = |frame: &[u8], at| u64::from_ne_bytes(octets(frame, at));
+    [0, 6, bytes - 8].into_iter().all(|at| word(a, at) == word(b, at))
+}
+
+/// Whether an IPv4 header without options has a right checksum: its words sum to all ones.
+#[inline]
+fn ipv4_right(header: [u8; IPV4_BYTES]) -> bool {
+    let words = header.as_chunks::<4>().0.iter().map(|word| u64::from(u32::from_ne_bytes(*word)));
+    let sum: u64 = words.sum();
+    let sum = (sum >> 32) + (sum & 0xffff_ffff);
+    let sum = (sum >> 16) + (sum & 0xffff);
+    let sum = (sum >> 16) + (sum & 0xffff);
+    sum == 0xffff
 }
 
 /// The header of a frame that goes alone.
@@ -281,11 +302,11 @@ fn deliver_one<P>(port: P, header: &VnetHeader, frame: &[u8], deliver: &mut impl
 }
 
 impl<P: Copy + Eq> Flow<P> {
-    fn start(port: P, hash: u64, layout: Layout, first: Received) -> Self {
+    fn start(port: P, ends: Ends, layout: Layout, first: Received) -> Self {
         let size = layout.end - layout.payload;
         Self {
             port,
-            hash,
+            ends,
             layout,
             first,
             size,
@@ -305,16 +326,10 @@ impl<P: Copy + Eq> Flow<P> {
 
     /// Whether a frame is of this flow: same port, addresses and transport ports.
     #[inline]
-    fn is_flow(&self, port: P, hash: u64, layout: &Layout, arena: &[u8], frame: &[u8]) -> bool {
-        if self.hash != hash
-            || self.port != port
-            || (self.layout.version, self.layout.transport) != (layout.version, layout.transport)
-        {
-            return false;
-        }
-        let first = self.first(arena);
-        first[addresses(&self.layout, first)] == frame[addresses(layout, frame)]
-            && first[self.layout.upper..self.layout.upper + 4] == frame[layout.upper..layout.upper + 4]
+    fn is_flow(&self, port: P, ends: &Ends, layout: &Layout) -> bool {
+        self.ends == *ends
+            && self.port == port
+            && (self.layout.version, self.layout.transport) == (layout.version, layout.transport)
     }
 
     /// Appends a frame of this flow if it continues it.
@@ -331,7 +346,7 @@ impl<P: Copy + Eq> Flow<P> {
             && (layout.network, layout.upper, layout.payload)
                 == (self.layout.network, self.layout.upper, self.layout.payload)
             && received.partial == self.first.partial
-            && first[..layout.network] == frame[..layout.network];
+            && same_ethernet(first, frame, layout.network);
         if !fits {
             return false;
         }
@@ -350,18 +365,19 @@ impl<P: Copy + Eq> Flow<P> {
         true
     }
 
-    /// The rules of IP; the answer is how the ids go.
+    /// The rules of IP beyond the addresses, which are the same in one flow; the answer is how the ids go.
     #[inline]
     fn continues_network(&self, first: &[u8], frame: &[u8]) -> Option<Ids> {
-        let (a, b) =
-            (&first[self.layout.network..self.layout.upper], &frame[self.layout.network..self.layout.upper]);
-        match self.layout.version {
+        let Layout { network, upper, version, .. } = self.layout;
+        match version {
             Version::V4 => {
+                let (a, b): ([u8; IPV4_BYTES], [u8; IPV4_BYTES]) =
+                    (octets(first, network), octets(frame, network));
                 let same = a[..2] == b[..2] && a[6..10] == b[6..10];
-                if !same || Sum::default().bytes(b).finish() != 0 {
+                if !same || !ipv4_right(b) {
                     return None;
                 }
-                let id = |header: &[u8]| u16::from_be_bytes([header[4], header[5]]);
+                let id = |header: [u8; IPV4_BYTES]| u16::from_be_bytes([header[4], header[5]]);
                 let step = usize::from(id(b).wrapping_sub(id(a)));
                 let dont_fragment = a[6] & 0x40 != 0;
                 match self.ids {
@@ -372,31 +388,38 @@ impl<P: Copy + Eq> Flow<P> {
                     _ => None,
                 }
             }
-            Version::V6 => (a[..4] == b[..4] && a[6..] == b[6..]).then_some(Ids::One),
+            Version::V6 => {
+                let (a, b): ([u8; 8], [u8; 8]) = (octets(first, network), octets(frame, network));
+                let extensions = network + IPV6_BYTES..upper;
+                (a[..4] == b[..4] && a[6..] == b[6..] && first[extensions.clone()] == frame[extensions])
+                    .then_some(Ids::One)
+            }
         }
     }
 
-    /// The rules of TCP and UDP.
+    /// The rules of TCP and UDP beyond the ports, which are the same in one flow.
     #[inline]
     fn continues_upper(&self, first: &[u8], frame: &[u8]) -> bool {
-        let (a, b) =
-            (&first[self.layout.upper..self.layout.payload], &frame[self.layout.upper..self.layout.payload]);
-        match self.layout.transport {
+        let Layout { upper, payload, transport, .. } = self.layout;
+        match transport {
             Transport::Tcp => {
-                let sequence =
-                    |header: &[u8]| u32::from_be_bytes([header[4], header[5], header[6], header[7]]);
+                let (a, b): ([u8; TCP_BYTES], [u8; TCP_BYTES]) = (octets(first, upper), octets(frame, upper));
+                let word = |header: [u8; TCP_BYTES], at: usize| u32::from_be_bytes(octets(&header, at));
                 #[expect(clippy::cast_possible_truncation, reason = "below 64 KiB")]
-                let next = sequence(a).wrapping_add(self.payload_bytes as u32);
-                // First frames have none of FIN, SYN, RST, PSH, URG and CWR.
-                sequence(b) == next
-                    && a[8..13] == b[8..13]
-                    && a[FLAGS] == b[FLAGS] & !(FIN | PSH)
-                    && a[14..16] == b[14..16]
+                let next = word(a, 4).wrapping_add(self.payload_bytes as u32);
+                // Data offset, flags and window. First frames have none of FIN, SYN, RST, PSH, URG and CWR.
+                let mask = !(u32::from(FIN | PSH) << 16);
+                let options = upper + TCP_BYTES..payload;
+                word(b, 4) == next
+                    && word(a, 8) == word(b, 8)
+                    && word(a, 12) == word(b, 12) & mask
                     && a[18..] == b[18..]
+                    && first[options.clone()] == frame[options]
             }
             Transport::Udp => {
-                let length = usize::from(u16::from_be_bytes([b[4], b[5]]));
-                length == frame.len() - self.layout.upper && b[6..8] != [0, 0]
+                let header: [u8; UDP_BYTES] = octets(frame, upper);
+                let length = usize::from(u16::from_be_bytes([header[4], header[5]]));
+                length == frame.len() - upper && header[6..] != [0, 0]
             }
         }
     }
@@ -418,8 +441,7 @@ impl<P: Copy + Eq> Flow<P> {
     }
 
     fn network_right(&self, first: &[u8]) -> bool {
-        self.layout.version == Version::V6
-            || Sum::default().bytes(&first[self.layout.network..self.layout.upper]).finish() == 0
+        self.layout.version == Version::V6 || ipv4_right(octets(first, self.layout.network))
     }
 
     /// Hands the super-frame over, or the one frame.

@@ -76,8 +76,10 @@ pub fn complete(place: ChecksumPlace, frame: &mut [u8]) -> Result<(), Refusal> {
     if field + 2 > frame.len() {
         return Err(Refusal::ChecksumOutside);
     }
-    // All ones is the same number as zero, and UDP takes a zero for "none" (`skb_checksum_help` does the same).
-    let sum = Sum::default().bytes(summed).finish_udp();
+    let sum = Sum::default().bytes(summed);
+    // All ones is the same number as zero, and only UDP takes a zero for "none".
+    let udp = usize::from(place.offset) == Transport::Udp.checksum_offset();
+    let sum = if udp { sum.finish_udp() } else { sum.finish() };
     frame[field..field + 2].copy_from_slice(&sum.to_be_bytes());
     Ok(())
 }

@@ -417,6 +417,17 @@ fn an_open_checksum_is_left_open_where_the_link_can_say_so_and_completed_elsewhe
     assert_eq!(split::complete(outside, &mut frame), Err(Refusal::ChecksumOutside));
 }
 
+#[test]
+fn a_completed_checksum_of_zero_is_all_ones_for_udp_only() {
+    for (offset, expected) in [(16, [0, 0]), (6, [0xff, 0xff])] {
+        let mut frame = vec![0; 60];
+        frame[40..42].fill(0xff);
+        split::complete(ChecksumPlace { start: 34, offset }, &mut frame).unwrap();
+        let field = 34 + usize::from(offset);
+        assert_eq!(frame[field..field + 2], expected);
+    }
+}
+
 /// A frame in the middle of an IPv4 TCP stream.
 pub(super) fn plain() -> Recipe {
     Recipe {

@@ -2,7 +2,7 @@
 
 use std::{
     sync::{Arc, atomic::Ordering},
-    time::{Duration, Instant},
+    time::Instant,
 };
 
 use super::{
@@ -49,13 +49,13 @@ impl Worker {
     /// What to do with a frame read from a local port (given without its virtio header; a super-frame as it is).
     #[inline]
     pub fn from_port(&self, now: Instant, port: PortId, frame: &[u8]) -> Decision<'_> {
-        self.counted(self.decide_port(self.switch.since_start(now), port, frame))
+        self.counted(self.decide_port(now, port, frame))
     }
 
     /// What to do with a frame that a peer sent on a network's channel.
     #[inline]
     pub fn from_peer(&self, now: Instant, peer: PeerIndex, network: NetworkId, frame: &[u8]) -> Decision<'_> {
-        self.counted(self.decide_peer(self.switch.since_start(now), peer, network, frame))
+        self.counted(self.decide_peer(now, peer, network, frame))
     }
 
     /// A network's MTU, if it is configured.
@@ -94,7 +94,7 @@ impl Worker {
     }
 
     #[inline]
-    fn decide_port(&self, now: Duration, port: PortId, frame: &[u8]) -> Result<Decision<'_>, DropReason> {
+    fn decide_port(&self, now: Instant, port: PortId, frame: &[u8]) -> Result<Decision<'_>, DropReason> {
         let (port, network) = self.view.ports.get(&port.0).ok_or(DropReason::PortGone)?;
         let inspected = Inspected::of(frame)?;
         let header = &inspected.ethernet;
@@ -134,7 +134,7 @@ impl Worker {
     #[inline]
     fn decide_peer(
         &self,
-        now: Duration,
+        now: Instant,
         peer: PeerIndex,
         network: NetworkId,
         frame: &[u8],
@@ -167,7 +167,7 @@ impl Worker {
     #[cold]
     fn foreign_source(
         &self,
-        now: Duration,
+        now: Instant,
         source: MacAddr,
         port: &Port,
         network: &Network,
@@ -183,13 +183,14 @@ impl Worker {
 
     fn learn(
         &self,
-        now: Duration,
+        now: Instant,
         source: MacAddr,
         heard: Heard,
         network: &Network,
         rates: &Rates,
     ) -> Result<(), DropReason> {
         let table = network.learned.as_ref().ok_or(DropReason::MacUnknown)?;
+        let now = self.switch.since_start(now);
         // Only what changes the table counts against the rate; beyond it frames pass, but teach nothing.
         if table.refresh(source, heard, now) || !rates.learn.allows(now, 1) {
             return Ok(());
@@ -210,7 +211,7 @@ impl Worker {
     #[inline]
     fn destination(
         &self,
-        now: Duration,
+        now: Instant,
         destination: MacAddr,
         bytes: usize,
         network: &Network,
@@ -218,11 +219,12 @@ impl Worker {
     ) -> Result<Option<Place>, DropReason> {
         let storm = |allowed: bool| if allowed { Ok(None) } else { Err(DropReason::Storm) };
         if destination.is_group() {
-            return storm(rates.group.allows(now, bytes));
+            return storm(rates.group.allows(self.switch.since_start(now), bytes));
         }
         if let Some(place) = network.known_place(destination) {
             return Ok(Some(place));
         }
+        let now = self.switch.since_start(now);
         let table = network.learned.as_ref().ok_or(DropReason::DestinationUnknown)?;
         match table.lookup(destination, now) {
             Lookup::Known(heard) => {

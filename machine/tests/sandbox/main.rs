@@ -7,9 +7,10 @@
 //! | `here` | whoever runs the tests | a range each, if that is root | if `/dev/net/tun` can be opened |
 //! | `single` | uid 0 of a user namespace with one uid | that one uid | likewise |
 //! | `nobody` | uid 65534 of the host, if root runs the tests, in a user namespace with one uid | that one uid | likewise |
+//! | `plain` | uid 65534 of the host, if root runs the tests, without any privilege | that one uid | likewise |
 //!
-//! The last two are a process of their own with own user, mount, pid and network namespaces, entered by running this program again
-//! before it has any thread; whatever a test leaves behind ends with them. No test waits by sleeping a fixed time, and none depends on
+//! The last three are processes of their own, entered by running this program again before it has any thread; `single` and `nobody` have
+//! own user, mount, pid and network namespaces as well, and whatever a test leaves behind ends with them. No test waits by sleeping a fixed time, and none depends on
 //! another.
 
 mod checks;
@@ -44,7 +45,7 @@ fn main() -> ExitCode {
     match arguments.first().map(String::as_str) {
         Some("--enter") => return world::enter(&arguments[1], &arguments[2..]),
         Some("--world") => {
-            if let Err(error) = world::settle() {
+            if let Err(error) = world::settle(&arguments[1]) {
                 println!("world {}: SKIPPED: {error:#}", arguments[1]);
                 return ExitCode::SUCCESS;
             }
@@ -57,7 +58,7 @@ fn main() -> ExitCode {
     }
     let filters: Vec<String> = arguments.into_iter().filter(|word| !word.starts_with('-')).collect();
     let mut ok = run_here("here", &filters) == ExitCode::SUCCESS;
-    for world in ["single", "nobody"] {
+    for world in ["single", "nobody", "plain"] {
         ok &= world::run_in(world, &filters);
     }
     if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }

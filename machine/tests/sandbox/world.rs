@@ -250,6 +250,11 @@ impl Drop for World {
     }
 }
 
+/// Whether a world has a mount namespace of its own.
+pub(crate) fn has_own_mounts(world: &str) -> bool {
+    matches!(world, "single" | "nobody")
+}
+
 /// Runs all tests in another world; true if none failed.
 pub(crate) fn run_in(world: &str, filters: &[String]) -> bool {
     let own = std::env::current_exe().expect("a program knows its file");
@@ -283,9 +288,9 @@ pub(crate) fn enter(world: &str, filters: &[String]) -> ExitCode {
 }
 
 fn enter_namespaces(world: &str) -> Result<()> {
-    if world == "nobody" {
+    if world != "single" {
         if !nix::unistd::geteuid().is_root() {
-            bail!("only root can become nobody");
+            bail!("only root can become nobody; world here is what this would be");
         }
         let nobody = 65534;
         nix::unistd::setgroups(&[])?;
@@ -293,6 +298,9 @@ fn enter_namespaces(world: &str) -> Result<()> {
         nix::unistd::setresuid(nobody.into(), nobody.into(), nobody.into())?;
         // Changing users closed this process, and with it the files in which its maps are written.
         rustix::process::set_dumpable_behavior(rustix::process::DumpableBehavior::Dumpable)?;
+    }
+    if world == "plain" {
+        return Ok(());
     }
     let (uid, gid) = (nix::unistd::geteuid(), nix::unistd::getegid());
     let own = CloneFlags::CLONE_NEWUSER
@@ -307,8 +315,11 @@ fn enter_namespaces(world: &str) -> Result<()> {
 }
 
 /// The first process of the new pid namespace shows itself its own `/proc`.
-pub(crate) fn settle() -> Result<()> {
+pub(crate) fn settle(world: &str) -> Result<()> {
     use nix::mount::{MsFlags, mount};
+    if !has_own_mounts(world) {
+        return Ok(());
+    }
     mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
         .context("make mounts private")?;
     let quiet = MsFlags::MS_NOSUID | MsFlags::MS_NODEV | MsFlags::MS_NOEXEC;

@@ -284,6 +284,41 @@ fn what_we_cut_is_what_the_kernel_cuts() {
     });
 }
 
+#[test]
+fn what_we_complete_is_what_the_kernel_completes() {
+    in_namespaces("what_we_complete_is_what_the_kernel_completes", || {
+        mount_sys()?;
+        let mut tap = open("sum0")?;
+        tap.restrict(Capabilities::NONE)?;
+        bring_up("sum0")?;
+        let socket = PacketSocket::bind("sum0")?;
+        let mut buffer = vec![0; 80_000];
+        for (v6, udp) in [(false, false), (true, false), (false, true), (true, true)] {
+            for length in [0, 1, 2, 99, 1300] {
+                let recipe = Recipe { v6, udp, payload: vec![0x5b; length], tags: vec![5], ..plain() };
+                let header = VnetHeader { gso: Gso::None, gso_size: 0, ..recipe.header(1, false) };
+                // The frame itself, and the same inside a tunnel of the machine's own, behind 50 bytes of other headers.
+                let plain = recipe.partial();
+                let mut tunnelled =
+                    Recipe { payload: vec![0; 22], udp: true, v6: false, ..recipe.clone() }.frame();
+                let outer = u16::try_from(tunnelled.len()).unwrap();
+                tunnelled.extend(&plain);
+                let inner = header.needs_checksum.unwrap();
+                let place = vnet::ChecksumPlace { start: inner.start + outer, ..inner };
+                let tunnel = VnetHeader { needs_checksum: Some(place), ..header };
+                for (header, frame) in [(header, plain), (tunnel, tunnelled)] {
+                    socket.send(&header, &frame)?;
+                    let length = tap.read(&mut buffer)?;
+                    let mut ours = frame.clone();
+                    split::complete(header.needs_checksum.unwrap(), &mut ours).unwrap();
+                    assert!(ours == buffer[HEADER_BYTES..length], "{recipe:?}");
+                }
+            }
+        }
+        Ok(())
+    });
+}
+
 /// Where two lists of frames differ, for a reader of a failed test.
 fn differences(ours: &[Vec<u8>], kernels: &[Vec<u8>]) -> String {
     let mut text = format!("ours {} frames, the kernel's {}\n", ours.len(), kernels.len());

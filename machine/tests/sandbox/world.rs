@@ -292,6 +292,7 @@ fn enter_namespaces(world: &str) -> Result<()> {
         if !nix::unistd::geteuid().is_root() {
             bail!("only root can become nobody; world here is what this would be");
         }
+        open_tun_to_all()?;
         let nobody = 65534;
         nix::unistd::setgroups(&[])?;
         nix::unistd::setresgid(nobody.into(), nobody.into(), nobody.into())?;
@@ -312,6 +313,26 @@ fn enter_namespaces(world: &str) -> Result<()> {
     fs::write("/proc/self/uid_map", format!("0 {uid} 1"))?;
     fs::write("/proc/self/gid_map", format!("0 {gid} 1"))?;
     Ok(())
+}
+
+/// Most distributions let every user open `/dev/net/tun`; on a host that does not, root shows these worlds one that does, in a mount
+/// namespace of their own.
+fn open_tun_to_all() -> Result<()> {
+    use nix::mount::{MsFlags, mount};
+    use nix::sys::stat::{Mode, SFlag, makedev, mknod, umask};
+    unshare(CloneFlags::CLONE_NEWNS).context("make a mount namespace")?;
+    mount(None::<&str>, "/", None::<&str>, MsFlags::MS_REC | MsFlags::MS_PRIVATE, None::<&str>)
+        .context("make mounts private")?;
+    if !Path::new("/dev/net/tun").exists() {
+        return Ok(());
+    }
+    mount(Some("tmpfs"), "/dev/net", Some("tmpfs"), MsFlags::MS_NOSUID, Some("mode=755"))
+        .context("mount /dev/net")?;
+    let mask = umask(Mode::empty());
+    // misc(10), tun(200): the kernel's devices.txt.
+    let made = mknod("/dev/net/tun", SFlag::S_IFCHR, Mode::from_bits_truncate(0o666), makedev(10, 200));
+    umask(mask);
+    made.context("make /dev/net/tun")
 }
 
 /// The first process of the new pid namespace shows itself its own `/proc`.

@@ -184,7 +184,8 @@ pub(crate) fn damaged(good: &[u8], reach: usize, rounds: usize, mut decode: impl
         let mut bytes = good.to_vec();
         for _ in 0..dice.below(5) {
             let at = dice.below(reach.min(bytes.len()));
-            bytes[at] = if dice.roll().is_multiple_of(2) { dice.byte() } else { bytes[at] ^ (1 << dice.below(8)) };
+            bytes[at] =
+                if dice.roll().is_multiple_of(2) { dice.byte() } else { bytes[at] ^ (1 << dice.below(8)) };
         }
         if dice.roll().is_multiple_of(3) {
             bytes.truncate(dice.below(bytes.len()));

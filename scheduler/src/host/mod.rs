@@ -36,7 +36,7 @@ use crate::slice::id::{NetworkId, SliceId};
 use crate::slice::record::{Record, State};
 use crate::units::Millis;
 pub(crate) use admission::judge;
-use stay::{Fate, Stay};
+use stay::{Fate, Stay, StoredStage};
 
 /// The prefix of the keys this room persists.
 pub(crate) const KEY_PREFIX: &str = "host/";
@@ -53,7 +53,7 @@ pub(crate) struct HostRole {
 pub(crate) struct StoredStay {
     charter: SignedCharter,
     held: Resources,
-    stage: stay::StoredStage,
+    stage: StoredStage,
     boot: BootId,
 }
 

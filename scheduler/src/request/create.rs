@@ -1,23 +1,18 @@
-//! One request, and the table of them.
+//! One request.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
-use super::advice::advise;
-use crate::bounded::Text;
 use crate::engine::changes::{Applied, Changes, Finished, Owner};
 use crate::engine::context::Context;
-use crate::engine::{Answer, Candidate, CommandId, HostVerdict, Output, Plan, PlannedMachine};
+use crate::engine::{Answer, Candidate, CommandId};
 use crate::identity::HostId;
-use crate::limits::{
-    ASK_PATIENCE, CANDIDATES_MAX, COMMANDS_MAX, HOLD_MAX, HOLD_MIN, HOSTS_ASKED_MAX, RETRY_AFTER, ROUNDS_MAX,
-};
+use crate::limits::{ASK_PATIENCE, HOSTS_ASKED_MAX, RETRY_AFTER, ROUNDS_MAX};
 use crate::message::{AskKind, Message, Reports, Verdict};
 use crate::placement::{Bin, Layout, choose_candidates, lay_out, places_wanted};
 use crate::refusal::{Refusal, RequestRefusal};
 use crate::slice::change::Change;
 use crate::slice::charter::Founded;
-use crate::slice::id::SliceId;
 use crate::slice::record::{AbortReason, Assignment, Record, State};
 use crate::slice::spec::Placement;
 use crate::slice::view::SliceView;
@@ -27,167 +22,41 @@ use crate::units::Millis;
 /// not get everything.
 const SPREAD_GRACE: Millis = Millis(150);
 
-/// All requests under way.
-#[derive(Debug, Default)]
-pub(crate) struct Requests {
-    requests: BTreeMap<SliceId, Request>,
+#[derive(Debug)]
+pub(super) struct Request {
+    pub(super) command: CommandId,
+    pub(super) founded: Arc<Founded>,
+    pub(super) candidates: Vec<Candidate>,
+    pub(super) kind: AskKind,
+    pub(super) began: Millis,
+    pub(super) rounds: u32,
+    pub(super) asked: BTreeMap<HostId, Asked>,
+    pub(super) phase: Phase,
 }
 
 #[derive(Debug)]
-struct Request {
-    command: CommandId,
-    founded: Arc<Founded>,
-    candidates: Vec<Candidate>,
-    kind: AskKind,
-    began: Millis,
-    rounds: u32,
-    asked: BTreeMap<HostId, Asked>,
-    phase: Phase,
-}
-
-#[derive(Debug)]
-struct Asked {
+pub(super) struct Asked {
     machines: u16,
-    verdict: Option<Verdict>,
+    pub(super) verdict: Option<Verdict>,
     resend_at: Millis,
 }
 
 #[derive(Debug)]
-enum Phase {
+pub(super) enum Phase {
     Asking { until: Millis },
     Pledging { layout: Layout, waiting: BTreeSet<HostId>, formed: bool, resend_at: Millis, until: Millis },
     Deciding { layout: Layout },
 }
 
 /// Whether a request goes on.
-enum Next {
+pub(super) enum Next {
     Continue,
     Over(Answer),
 }
 
-impl Requests {
-    /// A user wants a slice, or wants to know what he would get.
-    pub(crate) fn begin(
-        &mut self,
-        ctx: &mut Context<'_>,
-        command: CommandId,
-        founded: Founded,
-        candidates: Vec<Candidate>,
-        kind: AskKind,
-    ) {
-        let refusal = if self.requests.len() >= COMMANDS_MAX || self.requests.contains_key(&founded.slice) {
-            Some(RequestRefusal::TooManyCommands)
-        } else if let Err(error) = founded.charter.spec.not_yet() {
-            Some(RequestRefusal::NotYet { field: Text::cut(&error.field), remedy: Text::cut(&error.remedy) })
-        } else if candidates.is_empty() {
-            Some(RequestRefusal::NoCandidates)
-        } else {
-            None
-        };
-        let kind = match kind {
-            AskKind::Reserve(hold) => AskKind::Reserve(hold.clamp(HOLD_MIN, HOLD_MAX)),
-            AskKind::Plan => AskKind::Plan,
-        };
-        let mut request = Request {
-            command,
-            founded: Arc::new(founded),
-            candidates: candidates.into_iter().take(CANDIDATES_MAX).collect(),
-            kind,
-            began: ctx.now,
-            rounds: 0,
-            asked: BTreeMap::new(),
-            phase: Phase::Asking { until: ctx.now },
-        };
-        if let Some(reason) = refusal {
-            let plan = request.plan(None);
-            answer(ctx, command, Answer::Refused { reason, plan });
-            return;
-        }
-        request.ask_more(ctx);
-        self.requests.insert(request.founded.slice, request);
-    }
-
-    /// A host answered an ask.
-    pub(crate) fn handle_answer(
-        &mut self,
-        ctx: &mut Context<'_>,
-        changes: &mut Changes,
-        from: HostId,
-        slice: SliceId,
-        kind: AskKind,
-        verdict: Verdict,
-    ) {
-        self.drive(ctx, slice, |request, ctx| request.answered(ctx, changes, from, kind, verdict));
-    }
-
-    /// A host pledged, or did not.
-    pub(crate) fn handle_pledged(
-        &mut self,
-        ctx: &mut Context<'_>,
-        changes: &mut Changes,
-        from: HostId,
-        slice: SliceId,
-        refusal: Option<&Refusal>,
-    ) {
-        self.drive(ctx, slice, |request, ctx| request.pledged(ctx, changes, from, refusal));
-    }
-
-    /// A change of ours is over.
-    pub(crate) fn handle_finished(
-        &mut self,
-        ctx: &mut Context<'_>,
-        changes: &mut Changes,
-        finished: &Finished,
-    ) {
-        let slice = finished.founded.slice;
-        self.drive(ctx, slice, |request, ctx| request.finished(ctx, changes, finished));
-    }
-
-    /// A host cannot be reached.
-    pub(crate) fn handle_unreachable(&mut self, ctx: &mut Context<'_>, changes: &mut Changes, host: HostId) {
-        let slices: Vec<SliceId> = self.requests.keys().copied().collect();
-        for slice in slices {
-            self.drive(ctx, slice, |request, ctx| request.unreachable(ctx, changes, host));
-        }
-    }
-
-    fn drive(
-        &mut self,
-        ctx: &mut Context<'_>,
-        slice: SliceId,
-        step: impl FnOnce(&mut Request, &mut Context<'_>) -> Next,
-    ) {
-        let Some(request) = self.requests.get_mut(&slice) else { return };
-        if let Next::Over(given) = step(request, ctx) {
-            let command = request.command;
-            self.requests.remove(&slice);
-            answer(ctx, command, given);
-        }
-    }
-
-    /// What was due.
-    pub(crate) fn handle_timeout(&mut self, ctx: &mut Context<'_>, changes: &mut Changes) {
-        let due = |request: &&Request| request.poll_timeout() <= ctx.now;
-        let slices: Vec<SliceId> =
-            self.requests.values().filter(due).map(|request| request.founded.slice).collect();
-        for slice in slices {
-            self.drive(ctx, slice, |request, ctx| request.timeout(ctx, changes));
-        }
-    }
-
-    /// When to come back.
-    pub(crate) fn poll_timeout(&self) -> Option<Millis> {
-        self.requests.values().map(Request::poll_timeout).min()
-    }
-}
-
-fn answer(ctx: &mut Context<'_>, command: CommandId, answer: Answer) {
-    ctx.output(Output::Answer { command, answer: Box::new(answer) });
-}
-
 impl Request {
     /// Asks candidates that were not asked yet. Says whether there were any.
-    fn ask_more(&mut self, ctx: &mut Context<'_>) -> bool {
+    pub(super) fn ask_more(&mut self, ctx: &mut Context<'_>) -> bool {
         let spec = &self.founded.charter.spec;
         let fresh: Vec<Candidate> = self
             .candidates
@@ -217,7 +86,7 @@ impl Request {
         ctx.send(host, Message::Ask { charter, machines, kind: self.kind });
     }
 
-    fn answered(
+    pub(super) fn answered(
         &mut self,
         ctx: &mut Context<'_>,
         changes: &mut Changes,
@@ -254,7 +123,7 @@ impl Request {
         Next::Continue
     }
 
-    fn unreachable(&mut self, ctx: &mut Context<'_>, changes: &mut Changes, host: HostId) -> Next {
+    pub(super) fn unreachable(&mut self, ctx: &mut Context<'_>, changes: &mut Changes, host: HostId) -> Next {
         let unanswered = |asked: &&mut Asked| asked.verdict.is_none();
         match (&self.phase, self.asked.get_mut(&host).filter(unanswered)) {
             (Phase::Asking { .. }, Some(asked)) => {
@@ -348,7 +217,7 @@ impl Request {
         }
     }
 
-    fn pledged(
+    pub(super) fn pledged(
         &mut self,
         ctx: &mut Context<'_>,
         changes: &mut Changes,
@@ -395,7 +264,12 @@ impl Request {
         Next::Continue
     }
 
-    fn finished(&mut self, ctx: &mut Context<'_>, changes: &mut Changes, finished: &Finished) -> Next {
+    pub(super) fn finished(
+        &mut self,
+        ctx: &mut Context<'_>,
+        changes: &mut Changes,
+        finished: &Finished,
+    ) -> Next {
         match (&mut self.phase, &finished.change, &finished.decided) {
             (Phase::Pledging { .. }, Change::Form(_), None) => self.give_up(
                 ctx,
@@ -459,7 +333,7 @@ impl Request {
         Next::Over(Answer::Refused { reason, plan: self.plan(None) })
     }
 
-    fn poll_timeout(&self) -> Millis {
+    pub(super) fn poll_timeout(&self) -> Millis {
         match &self.phase {
             Phase::Asking { until } => {
                 let waiting = self.asked.values().filter(|asked| asked.verdict.is_none());
@@ -471,7 +345,7 @@ impl Request {
         }
     }
 
-    fn timeout(&mut self, ctx: &mut Context<'_>, changes: &mut Changes) -> Next {
+    pub(super) fn timeout(&mut self, ctx: &mut Context<'_>, changes: &mut Changes) -> Next {
         match &mut self.phase {
             Phase::Asking { until } if *until <= ctx.now => self.conclude_asking(ctx, changes),
             Phase::Asking { .. } => {
@@ -495,33 +369,6 @@ impl Request {
                 Next::Continue
             }
             Phase::Deciding { .. } => Next::Continue,
-        }
-    }
-
-    /// Everything that was asked and said so far.
-    fn plan(&self, layout: Option<&Layout>) -> Plan {
-        let spec = &self.founded.charter.spec;
-        let said = |(host, asked): (&HostId, &Asked)| Some((*host, asked.verdict.clone()?));
-        let verdicts: Vec<(HostId, Verdict)> = self.asked.iter().filter_map(said).collect();
-        let machines =
-            layout.into_iter().flat_map(|layout| &layout.assignments).map(|assignment| PlannedMachine {
-                name: format!("{}-{}", spec.groups[usize::from(assignment.group)].name, assignment.number),
-                host: assignment.host,
-                category: assignment.category,
-                size: assignment.size,
-            });
-        let hosts = verdicts.iter().map(|(host, verdict)| HostVerdict {
-            host: *host,
-            codes: verdict.refusals.iter().map(Refusal::code).collect(),
-            texts: verdict.refusals.iter().map(ToString::to_string).collect(),
-            verdict: verdict.clone(),
-        });
-        Plan {
-            fits: layout.is_some(),
-            shrunk: layout.is_some_and(|layout| layout.shrunk),
-            machines: machines.collect(),
-            hosts: hosts.collect(),
-            advice: if layout.is_some() { Vec::new() } else { advise(spec, &verdicts) },
         }
     }
 }

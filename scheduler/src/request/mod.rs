@@ -12,9 +12,11 @@
 
 mod advice;
 mod create;
+mod report;
+mod table;
 
 pub use advice::Advice;
-pub(crate) use create::Requests;
+pub(crate) use table::Requests;
 
 use rand_core::Rng;
 

@@ -27,8 +27,9 @@ use std::str::FromStr;
 use toml::{Table, Value};
 
 use super::id::{ImageName, Name};
+use super::nearest::nearest;
 use super::spec::{
-    Category, Group, Ipv4Range, Ipv6Range, Network, Placement, Router, Span, Spec, SpecError, Wanted, nearest,
+    Category, Group, Ipv4Range, Ipv6Range, Network, Placement, Router, Span, Spec, SpecError, Wanted,
 };
 use crate::bounded::{List, Text};
 use crate::limits::{LEASE_DEFAULT, RUN_WORD_BYTES_MAX, SLICE_FILE_BYTES_MAX};

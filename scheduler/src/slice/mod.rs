@@ -11,6 +11,8 @@ pub mod charter;
 pub mod file;
 pub mod grant;
 pub mod id;
+mod nearest;
+mod range;
 pub mod record;
 pub mod spec;
 pub mod view;

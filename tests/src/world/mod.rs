@@ -5,28 +5,29 @@
 //! have done is cut off at every place where a real daemon could be killed. What was persisted before is on the disk, what
 //! was sent is on its way, and the rest never was.
 
+mod breakdown;
+mod effects;
+mod failure;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BTreeSet, BinaryHeap};
 use std::fmt::Write;
 
-use consort_scheduler::engine::{
-    Allow, BootId, Capabilities, Command, CommandId, DriverReport, Engine, EngineConfig, Images, Output,
-    Restored, Share,
-};
+use consort_scheduler::engine::{Command, CommandId, DriverReport, Engine};
 use consort_scheduler::identity::HostId;
-use consort_scheduler::message::{self, Message};
 use consort_scheduler::resources::Resources;
 use consort_scheduler::slice::id::SliceId;
-use consort_scheduler::slice::spec::Category;
 use consort_scheduler::units::Millis;
 use libp2p_identity::Keypair;
 use rand_chacha::ChaCha8Rng;
-use rand_core::{Rng, SeedableRng};
+use rand_core::SeedableRng;
+
+pub use failure::Failure;
 
 use crate::clock::Clock;
 use crate::fault::KnownFault;
 use crate::invariants::{self, Violation};
-use crate::machines::{Life, Machines, SimMachine};
+use crate::machines::Machines;
 use crate::net::{Net, Weather};
 use crate::oracle::{Asked, Oracle};
 use crate::{below, chance};
@@ -149,34 +150,6 @@ pub struct World {
     next_event: u64,
     next_command: u64,
     rng: ChaCha8Rng,
-}
-
-/// A violation, with what is needed to see it again.
-#[derive(Debug)]
-pub struct Failure {
-    /// The seed.
-    pub seed: u64,
-    /// When.
-    pub at: u64,
-    /// What.
-    pub violation: Violation,
-    /// The end of the log.
-    pub log: String,
-}
-
-impl std::fmt::Display for Failure {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        writeln!(f, "seed {} at {} ms: {}", self.seed, self.at, self.violation)?;
-        let tail: Vec<&str> = self.log.lines().rev().take(40).collect();
-        for line in tail.iter().rev() {
-            writeln!(f, "    {line}")?;
-        }
-        write!(
-            f,
-            "replay: CONSORT_SEED={} cargo test -p consort-tests --test allocation replay -- --nocapture",
-            self.seed
-        )
-    }
 }
 
 /// The keys of the host at `index`.
@@ -387,208 +360,4 @@ impl World {
         self.with_engine(host, Engine::handle_timeout);
         self.set_timer(host);
     }
-
-    fn keeper_ended_machine(&mut self, host: usize, name: &str) {
-        self.note(format_args!("host {host} keeper ends {name}"));
-        let Some(machine) = self.hosts[host].machines.all.get(name).copied() else { return };
-        self.keeper_ended.insert((machine.slice, usize::from(machine.index)));
-        if self.hosts[host].engine.is_some() {
-            let why = DriverReport::Failed("its lease is over".try_into().expect("a short text"));
-            self.schedule(1, Event::Report(host, machine.slice, machine.index, name.to_owned(), why));
-        }
-    }
-
-    fn report(&mut self, host: usize, slice: SliceId, machine: u8, name: &str, report: DriverReport) {
-        if let Some(kept) = self.hosts[host].machines.all.get_mut(name) {
-            match &report {
-                DriverReport::Running if kept.life == Life::Starting => kept.life = Life::Running,
-                DriverReport::Running => return,
-                DriverReport::Failed(_) => kept.life = Life::Ended,
-                DriverReport::Gone => {}
-            }
-        }
-        self.with_engine(host, |engine, now| engine.handle_report(now, slice, machine, report));
-    }
-
-    fn excuse(&mut self, host: usize) {
-        for asked in self.oracle.asked.values_mut().filter(|asked| asked.host == host) {
-            asked.excused = true;
-        }
-    }
-
-    fn crash(&mut self, host: usize, crash: Crash) {
-        self.note(format_args!("host {host} breaks down: {crash:?}"));
-        self.hosts[host].engine = None;
-        self.excuse(host);
-        if crash == Crash::Power {
-            for machine in self.hosts[host].machines.all.values() {
-                self.keeper_ended.insert((machine.slice, usize::from(machine.index)));
-            }
-            self.hosts[host].machines = Machines::default();
-            let pace = self.hosts[host].clock.pace;
-            self.hosts[host].clock = Clock { shown: 0, started: self.now, pace };
-            self.hosts[host].boots += 1;
-        }
-        self.hosts[host].timer_at = None;
-        self.set_timer(host);
-    }
-
-    fn start_daemon(&mut self, host: usize) {
-        if self.hosts[host].engine.is_some() {
-            return;
-        }
-        self.hosts[host].engine = Some(self.engine_from_disk(host));
-        if self.now > 0 {
-            let boots = self.hosts[host].boots;
-            self.note(format_args!("host {host} is up in boot {boots}"));
-        }
-        self.act(host);
-        self.set_timer(host);
-    }
-
-    /// An engine that knows what the host's disk holds.
-    fn engine_from_disk(&mut self, host: usize) -> Engine {
-        let now = self.hosts[host].clock.show(self.now);
-        let (it, rng) = (&self.hosts[host], &mut self.rng);
-        let entries = it.disk.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
-        let unlimited = self.fault == Some(KnownFault::LedgerWithoutLimit) && host == 0;
-        let limit = if unlimited { it.limit.times(1000) } else { it.limit };
-        let config = EngineConfig {
-            keypair: it.keypair.clone(),
-            share: Share { limit, term_max: TERM_MAX, allow: Allow::Everyone },
-            capabilities: Capabilities {
-                categories: BTreeSet::from([Category::Sandbox]),
-                images: Images::Any,
-            },
-            boot: BootId::of(&it.boots.to_be_bytes()),
-        };
-        let mut seed = [0; 32];
-        rng.fill_bytes(&mut seed);
-        let engine = Engine::new(config, Some(Restored { entries }), seed, now);
-        engine.expect("what an engine wrote, an engine reads")
-    }
-
-    /// Acts on one output.
-    fn effect(&mut self, host: usize, output: Output) {
-        match output {
-            Output::Persist { key, value: Some(value) } => {
-                let id = self.hosts[host].id;
-                let chosen = self.oracle.written(self.now, id, &key, &value);
-                let line = chosen
-                    .map(|record| format!("{:?} is {:?} v{}", record.slice, record.state, record.version));
-                if let Some(line) = line {
-                    self.note(format_args!("chosen: {line}"));
-                }
-                self.hosts[host].disk.insert(key, value);
-            }
-            Output::Persist { key, value: None } => {
-                self.hosts[host].disk.remove(&key);
-            }
-            Output::Send { to, kind, body } => {
-                if let Some(to) = self.index_of(to) {
-                    self.send(host, to, kind, &body);
-                }
-            }
-            Output::Answer { command, answer } => {
-                self.note(format_args!("host {host} answers {}: {}", command.0, first_word(&answer)));
-                if self.fault != Some(KnownFault::LostAnswers) {
-                    let now = self.now;
-                    if let Some(asked) = self.oracle.asked.get_mut(&command.0) {
-                        asked.answers.push((now, *answer));
-                    }
-                }
-            }
-            Output::Start(order) => {
-                let size = order.size;
-                self.start_machine(host, order.id, order.slice, order.machine, size, order.lease_until);
-            }
-            Output::Adopt(order) => {
-                let there = self.hosts[host]
-                    .machines
-                    .all
-                    .get(&order.id)
-                    .is_some_and(|machine| machine.life == Life::Running);
-                let report = if there { DriverReport::Running } else { DriverReport::Gone };
-                self.schedule(1, Event::Report(host, order.slice, order.machine, order.id, report));
-            }
-            Output::Stop { slice, machine, id, .. } => {
-                self.note(format_args!("host {host} stops {id}"));
-                if self.fault != Some(KnownFault::UndeadMachines) {
-                    self.hosts[host].machines.all.remove(&id);
-                }
-                let after = 1 + below(&mut self.rng, 50);
-                self.schedule(after, Event::Report(host, slice, machine, id, DriverReport::Gone));
-            }
-            Output::Lease { slice, until } => {
-                for machine in
-                    self.hosts[host].machines.all.values_mut().filter(|machine| machine.slice == slice)
-                {
-                    machine.until = until;
-                }
-            }
-            Output::Networks(_) | Output::NetworksGone(_) | Output::Event { .. } => {}
-        }
-    }
-
-    /// A steward that knows a register answers what it has, and forgets that it was asked: a register without promises.
-    fn answer_without_promise(&mut self, from: usize, to: usize, body: &[u8]) -> bool {
-        if self.fault != Some(KnownFault::ForgottenPromises) {
-            return false;
-        }
-        let Ok(Message::Prepare { charter, .. }) = message::decode(body) else { return false };
-        let known = self.hosts[to].disk.contains_key(&format!("register/{}", charter.slice()));
-        if !known || self.hosts[to].engine.is_none() {
-            return false;
-        }
-        let (now, sender) = (self.hosts[to].clock.show(self.now), self.hosts[from].id);
-        let mut forgetful = self.engine_from_disk(to);
-        forgetful.handle_message(now, sender, body);
-        while let Some(output) = forgetful.poll_output() {
-            match output {
-                Output::Send { to: back, kind: "promise", body } if back == sender => {
-                    self.send(to, from, "promise", &body);
-                }
-                _ => {}
-            }
-        }
-        true
-    }
-
-    fn start_machine(
-        &mut self,
-        host: usize,
-        id: String,
-        slice: SliceId,
-        index: u8,
-        size: Resources,
-        until: Millis,
-    ) {
-        self.note(format_args!("host {host} starts {id}"));
-        let lies = self.fault == Some(KnownFault::LyingDriver);
-        if !lies && !self.hosts[host].machines.all.contains_key(&id) {
-            let machine = SimMachine { slice, index, size, until, life: Life::Starting };
-            self.hosts[host].machines.all.insert(id.clone(), machine);
-        }
-        let after = 1 + below(&mut self.rng, self.start_max);
-        let report = if chance(&mut self.rng, self.chances.start_fails) {
-            self.keeper_ended.insert((slice, usize::from(index)));
-            DriverReport::Failed("the driver could not".try_into().expect("a short text"))
-        } else {
-            DriverReport::Running
-        };
-        self.schedule(after, Event::Report(host, slice, index, id, report));
-    }
-
-    fn send(&mut self, from: usize, to: usize, kind: &'static str, body: &[u8]) {
-        let arrivals = self.net.carry(from, to, &mut self.rng);
-        self.note(format_args!("{from} → {to} {kind} {} {arrivals:?}", body.len()));
-        for after in arrivals {
-            self.schedule(after, Event::Arrive { from, to, body: body.to_vec() });
-        }
-    }
-}
-
-fn first_word(answer: &consort_scheduler::engine::Answer) -> String {
-    let text = format!("{answer:?}");
-    text.chars().take(60).collect()
 }

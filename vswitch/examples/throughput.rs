@@ -2,7 +2,7 @@
 //! beside two baselines in the same run: the bare cable, and the kernel's unencrypted VXLAN. Rounds are interleaved, medians printed.
 //!
 //! ```text
-//! cargo run --release -p consort-vswitch --example throughput -- [seconds=3] [rounds=3] [flows=1] [wire|veth] [workers=2]
+//! cargo run --release -p consort-vswitch --example throughput -- [seconds=3] [rounds=3] [flows=1] [wire|veth] [workers=2] [joined|apart]
 //! ```
 
 #![expect(clippy::disallowed_methods, reason = "it measures real time")]
@@ -35,6 +35,7 @@ struct Plan {
     flows: usize,
     wire: bool,
     workers: usize,
+    joins: bool,
 }
 
 fn main() {
@@ -54,6 +55,7 @@ fn main() {
         flows: number(3, 1),
         wire: arg(4) != Some("veth"),
         workers: number(5, 2),
+        joins: arg(6) != Some("apart"),
     });
 }
 
@@ -63,7 +65,9 @@ fn measure(plan: Plan) {
     options.workers = plan.workers;
     let world = World::new(&options);
     world.connected(0, 1);
-    join_on_receive(&world);
+    if plan.joins {
+        join_on_receive(&world);
+    }
     let vxlan = [0, 1].map(|at| vxlan(&world, at));
     let [a, b] = [0, 1].map(|at| &world.sites[at]);
     let names = ["bare cable", "kernel VXLAN (unencrypted)", "consort"];

@@ -25,6 +25,11 @@ use crate::link::{Transmit, Transmitted};
 
 /// Bytes for the largest datagram or joined run of datagrams.
 pub(crate) const RECEIVE_BYTES: usize = 65_536;
+/// Datagrams, or joined runs of them, taken with one call. Where the kernel does not join, they are what the frames of one delivery
+/// come from; pages of the arena that are never reached cost nothing.
+pub(crate) const RECEIVE_MAX: usize = 32;
+/// The arena of one receive call: a slot for each.
+pub(crate) const ARENA_BYTES: usize = RECEIVE_MAX * RECEIVE_BYTES;
 /// Asked of the kernel for each direction: 2 ms of 10 Gb/s; it may give less (net.core.rmem_max).
 const SOCKET_BYTES: usize = 4 << 20;
 const SOCKET_INT: libc::c_int = 4 << 20;
@@ -48,7 +53,6 @@ pub(crate) struct Socket {
 #[derive(Debug, Clone, Copy)]
 pub(crate) struct Received {
     pub(crate) from: SocketAddr,
-    pub(crate) len: usize,
     /// The length of each datagram but the last.
     pub(crate) stride: usize,
     /// The kernel cut it: it was longer than the buffer.
@@ -101,41 +105,60 @@ impl Socket {
         (self.segments.load(Relaxed), self.joins)
     }
 
-    /// What waits in the socket, or none.
-    pub(crate) fn receive(&self, buffer: &mut [u8]) -> io::Result<Option<Received>> {
-        let mut name = MaybeUninit::<libc::sockaddr_storage>::zeroed();
-        let mut control = Control([0; CONTROL_BYTES]);
-        let mut piece = libc::iovec { iov_base: buffer.as_mut_ptr().cast(), iov_len: buffer.len() };
-        let mut message = header(&mut piece);
-        message.msg_name = name.as_mut_ptr().cast();
-        message.msg_namelen = size::<libc::sockaddr_storage>();
-        message.msg_control = control.0.as_mut_ptr().cast();
-        message.msg_controllen = CONTROL_BYTES as _;
+    /// Takes what waits in the socket, at most [`RECEIVE_MAX`]; calls back with each and its bytes, whose slots begin at multiples of
+    /// [`RECEIVE_BYTES`] in the arena. Gives how many there were.
+    pub(crate) fn receive(
+        &self,
+        arena: &mut [u8],
+        mut take: impl FnMut(usize, Received, &mut [u8]),
+    ) -> io::Result<usize> {
+        let mut names = [const { MaybeUninit::<libc::sockaddr_storage>::zeroed() }; RECEIVE_MAX];
+        let mut controls = [const { MaybeUninit::<Control>::uninit() }; RECEIVE_MAX];
+        let mut pieces = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; RECEIVE_MAX];
+        let mut messages = [const { MaybeUninit::<libc::mmsghdr>::zeroed() }; RECEIVE_MAX];
+        let slots = arena.chunks_exact_mut(RECEIVE_BYTES);
+        let rooms = names.iter_mut().zip(&mut controls).zip(&mut pieces);
+        let mut count: libc::c_uint = 0;
+        for (((slot, message), ((name, control), piece)), _) in
+            slots.zip(&mut messages).zip(rooms).zip(0..RECEIVE_MAX)
+        {
+            *piece = libc::iovec { iov_base: slot.as_mut_ptr().cast(), iov_len: slot.len() };
+            let mut header = header(piece);
+            header.msg_name = name.as_mut_ptr().cast();
+            header.msg_namelen = size::<libc::sockaddr_storage>();
+            header.msg_control = control.as_mut_ptr().cast();
+            header.msg_controllen = CONTROL_BYTES as _;
+            message.write(libc::mmsghdr { msg_hdr: header, msg_len: 0 });
+            count += 1;
+        }
         #[expect(unsafe_code, reason = "no safe wrapper receives control messages without allocating")]
-        // SAFETY: every pointer in `message` points to memory that outlives the call and has the length beside it; the kernel
-        // writes only there.
-        let len = unsafe { libc::recvmsg(self.fd.as_raw_fd(), &raw mut message, 0) };
-        let Ok(len) = usize::try_from(len) else {
-            return match io::Error::last_os_error() {
-                error if error.kind() == io::ErrorKind::WouldBlock => Ok(None),
-                // An error that an earlier datagram met on its way (ICMP) is reported by the next call; it is none of ours.
-                error
-                    if matches!(
-                        error.raw_os_error(),
-                        Some(libc::ECONNREFUSED | libc::EHOSTUNREACH | libc::ENETUNREACH)
-                    ) =>
-                {
-                    Ok(None)
-                }
-                error => Err(error),
+        // SAFETY: the first `count` messages were written above; every pointer in them points to memory that outlives the call, is
+        // used by no other message, and has the length beside it. The kernel writes only there.
+        let taken = unsafe {
+            libc::recvmmsg(self.fd.as_raw_fd(), messages.as_mut_ptr().cast(), count, 0, std::ptr::null_mut())
+        };
+        let Ok(taken) = usize::try_from(taken) else {
+            let error = io::Error::last_os_error();
+            // Errors that earlier datagrams met on their way (ICMP) are reported by the next call; they are none of ours.
+            return match error.raw_os_error() {
+                Some(
+                    libc::EAGAIN | libc::EINTR | libc::ECONNREFUSED | libc::EHOSTUNREACH | libc::ENETUNREACH,
+                ) => Ok(0),
+                _ => Err(error),
             };
         };
-        #[expect(unsafe_code, reason = "a zeroed sockaddr_storage is a value")]
-        // SAFETY: sockaddr_storage is plain data for which all zero bytes are valid, and the kernel only overwrites them.
-        let name = unsafe { name.assume_init() };
-        let Some(from) = address(&name) else { return Ok(None) };
-        let stride = stride(&message).filter(|stride| *stride > 0).unwrap_or(len);
-        Ok(Some(Received { from, len, stride, cut: message.msg_flags & libc::MSG_TRUNC != 0 }))
+        for (number, (message, name)) in messages.iter().zip(&names).take(taken).enumerate() {
+            #[expect(unsafe_code, reason = "the kernel filled what was written above")]
+            // SAFETY: messages below `taken` were written; a zeroed sockaddr_storage is a value, and the kernel only overwrites it.
+            let (message, name) = unsafe { (message.assume_init_ref(), name.assume_init_ref()) };
+            let Some(from) = address(name) else { continue };
+            let len = message.msg_len as usize;
+            let stride = stride(&message.msg_hdr).filter(|stride| *stride > 0).unwrap_or(len);
+            let cut = message.msg_hdr.msg_flags & libc::MSG_TRUNC != 0;
+            let start = number * RECEIVE_BYTES;
+            take(start, Received { from, stride, cut }, &mut arena[start..start + len]);
+        }
+        Ok(taken)
     }
 
     /// Sends one datagram, whatever comes of it.
@@ -371,16 +394,24 @@ fn set_option(fd: &OwnedFd, level: libc::c_int, name: libc::c_int, value: libc::
 mod tests {
     use super::*;
 
+    fn receive(socket: &Socket) -> Vec<(usize, Received)> {
+        let mut fds = [PollFd::new(&socket.fd, PollFlags::IN)];
+        rustix::event::poll(&mut fds, None).unwrap();
+        let (mut arena, mut all) = (vec![0; ARENA_BYTES], Vec::new());
+        let count = socket.receive(&mut arena, |start, received, bytes| {
+            assert_eq!((start % RECEIVE_BYTES, received.cut), (0, false));
+            all.push((bytes.len(), received));
+        });
+        assert_eq!(count.unwrap(), all.len());
+        all
+    }
+
     fn receive_all(socket: &Socket, want: usize) -> Vec<(usize, usize)> {
-        let mut buffer = vec![0; RECEIVE_BYTES];
         let (mut got, mut bytes) = (Vec::new(), 0);
         while bytes < want {
-            let mut fds = [PollFd::new(&socket.fd, PollFlags::IN)];
-            rustix::event::poll(&mut fds, None).unwrap();
-            while let Some(received) = socket.receive(&mut buffer).unwrap() {
-                assert!(!received.cut);
-                bytes += received.len;
-                got.push((received.len, received.stride));
+            for (len, received) in receive(socket) {
+                bytes += len;
+                got.push((len, received.stride));
             }
         }
         got
@@ -403,16 +434,21 @@ mod tests {
         let a = a.remove(0);
         let b = Socket::bind("127.0.0.1:0".parse().unwrap(), 1).unwrap().remove(0);
         assert_eq!(a.send(b.local_addr(), &[1]), Transmitted::Sent);
-        let mut buffer = [0; 10];
-        let mut fds = [PollFd::new(&b.fd, PollFlags::IN)];
-        rustix::event::poll(&mut fds, None).unwrap();
-        let from = b.receive(&mut buffer).unwrap().unwrap().from;
         let to = SocketAddr::from((Ipv4Addr::LOCALHOST, a.local_addr().port()));
-        assert_eq!(from, to);
+        assert_eq!(receive(&b)[0].1.from, to);
         assert_eq!(b.send(to, &[2]), Transmitted::Sent);
-        let mut fds = [PollFd::new(&a.fd, PollFlags::IN)];
-        rustix::event::poll(&mut fds, None).unwrap();
-        assert_eq!(a.receive(&mut buffer).unwrap().unwrap().from, b.local_addr());
+        assert_eq!(receive(&a)[0].1.from, b.local_addr());
+    }
+
+    #[test]
+    fn many_datagrams_of_many_sizes_come_with_one_call() {
+        let a = Socket::bind("127.0.0.1:0".parse().unwrap(), 1).unwrap().remove(0);
+        let b = Socket::bind("127.0.0.1:0".parse().unwrap(), 1).unwrap().remove(0);
+        for len in 1..=20 {
+            assert_eq!(a.send(b.local_addr(), &vec![7; len]), Transmitted::Sent);
+        }
+        let got = receive_all(&b, 20 * 21 / 2);
+        assert_eq!(got.iter().map(|(len, _)| *len).collect::<Vec<_>>(), (1..=20).collect::<Vec<_>>());
     }
 
     #[test]

@@ -18,7 +18,7 @@ use super::{
     poll::{Poll, Waker},
     published::{Published, Seen},
     tap::TapQueue,
-    udp::{RECEIVE_BYTES, Socket},
+    udp::{ARENA_BYTES, RECEIVE_MAX, Socket},
 };
 use crate::{
     link::{Arrived, Egress, Ingress, NotSent, RefusalCounters, Route, Routes},
@@ -31,10 +31,8 @@ const READS_PER_TURN: usize = 64;
 /// Bytes read from one TAP queue before others get their turn: a quarter of a millisecond of sealing and sending, which
 /// whatever else waits for this worker has to wait at most.
 const READ_BYTES_PER_TURN: usize = 256 * 1024;
-/// Receive calls before what came is delivered.
-const RECEIVES_PER_TURN: usize = 64;
-/// Bytes received before they are delivered: four full receive calls.
-const ARENA_BYTES: usize = 4 * RECEIVE_BYTES;
+/// Full receive calls before ports get their turn.
+const RECEIVES_PER_TURN: usize = 4;
 /// A super-frame with its virtio header: 64 KiB of packet and Ethernet header with tags.
 const FRAME_BYTES: usize = 65_536 + 64 + HEADER_BYTES;
 /// The largest frame that goes to a peer before its path is known, for frames that wait for their link.
@@ -200,27 +198,24 @@ impl Worker {
     // ── from the network to ports ──
 
     fn receive(&mut self, now: Instant) {
+        for _ in 0..RECEIVES_PER_TURN {
+            let taken = self.receive_once(now);
+            self.deliver(now);
+            if taken < RECEIVE_MAX {
+                break;
+            }
+        }
+    }
+
+    /// Opens what one receive call gives; how many runs of datagrams that was.
+    fn receive_once(&mut self, now: Instant) -> usize {
         let Self { shared, routes, socket, ingress, arena, arrivals, joined, .. } = self;
         let inbox = &shared.keeper.inbox;
-        let mut used = 0;
-        for _ in 0..RECEIVES_PER_TURN {
-            let Some(room) = arena.get_mut(used..used + RECEIVE_BYTES) else { break };
-            let received = match socket.receive(room) {
-                Ok(Some(received)) => received,
-                Ok(None) => break,
-                Err(error) => {
-                    tracing::debug!(%error, "receiving failed");
-                    shared.counters.receive_failed.one();
-                    break;
-                }
-            };
+        let taken = socket.receive(arena, |start, received, buffer| {
             if received.cut {
-                shared.refusals.cut_by_kernel.one();
-                continue;
+                return shared.refusals.cut_by_kernel.one();
             }
-            let start = used;
             let from = received.from;
-            let buffer = &mut room[..received.len];
             ingress.receive(now, routes.value(), from, buffer, received.stride, |arrived| {
                 let taken = match arrived {
                     Arrived::Frame { peer, network, start: at, frame, partial } => {
@@ -251,9 +246,12 @@ impl Worker {
                     shared.refusals.queue_full.one();
                 }
             });
-            used += received.len;
-        }
-        self.deliver(now);
+        });
+        taken.unwrap_or_else(|error| {
+            tracing::debug!(%error, "receiving failed");
+            shared.counters.receive_failed.one();
+            0
+        })
     }
 
     /// Hands what arrived to the ports.

@@ -264,7 +264,12 @@ impl Link {
         let (initiator, mut datagram) =
             Initiator::start(&shared.identity, &self.key, index, self.our_timestamp, &mut shared.entropy);
         self.jar.stamp(now.at, &self.key, &mut datagram);
-        let addresses = self.addresses.iter().copied().filter(|address| Some(*address) != self.endpoint);
+        // The address that worked last, and a few of the others, each time other ones.
+        let others = self.addresses.len().max(1);
+        let tries = self.slots.attempt.as_ref().map_or(0, |attempt| attempt.tries as usize);
+        let turn = tries * (TRIED_AT_ONCE - 1) % others;
+        let addresses = self.addresses.iter().cycle().skip(turn).take(self.addresses.len()).copied();
+        let addresses = addresses.filter(|address| Some(*address) != self.endpoint);
         for to in self.endpoint.into_iter().chain(addresses).take(TRIED_AT_ONCE) {
             shared.outputs.push_back(Output::Send { to, datagram: datagram.to_vec() });
             self.counters.initiations_sent.one();

@@ -226,3 +226,128 @@ fn equal(a: &Mac, b: &Mac) -> bool {
     };
     widen(a) == widen(b)
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{
+        session::StaticSecret,
+        testing,
+        wire::{Datagram, INITIATION_BYTES, INITIATION_NOISE_BYTES, Initiation},
+    };
+
+    const CALM: u32 = 3;
+
+    fn host() -> (PublicKey, Cookies, Instant) {
+        let (own, now) = (StaticSecret::new([1; 32]).public(), testing::now());
+        (own, Cookies::new(own, Entropy::new([2; 32]), CALM, now), now)
+    }
+
+    fn from(number: u8) -> SocketAddr {
+        SocketAddr::from(([192, 0, 2, number], 9))
+    }
+
+    fn message(jar: &mut CookieJar, now: Instant, to: &PublicKey) -> [u8; INITIATION_BYTES] {
+        let mut message = Initiation::encode(7, &[3; INITIATION_NOISE_BYTES]);
+        jar.stamp(now, to, &mut message);
+        message
+    }
+
+    fn flood(cookies: &mut Cookies, now: Instant, own: &PublicKey) {
+        let message = message(&mut CookieJar::default(), now, own);
+        for _ in 0..CALM {
+            assert_eq!(cookies.judge(now, from(200), 7, &message), Judgement::Proceed);
+        }
+    }
+
+    fn reply(judgement: Judgement) -> [u8; COOKIE_REPLY_BYTES] {
+        let Judgement::ProveAddress(reply) = judgement else { panic!("{judgement:?}") };
+        reply
+    }
+
+    fn take(jar: &mut CookieJar, now: Instant, own: &PublicKey, bytes: &[u8]) -> bool {
+        let Ok(Datagram::CookieReply(reply)) = Datagram::parse(bytes) else { panic!("no cookie reply") };
+        assert_eq!(reply.receiver(), 7);
+        jar.take(now, own, &reply)
+    }
+
+    #[test]
+    fn who_does_not_know_the_key_is_refused_also_in_calm() {
+        let (own, mut cookies, now) = host();
+        let good = message(&mut CookieJar::default(), now, &own);
+        for at in 0..INITIATION_BYTES - MAC_BYTES {
+            let mut bad = good;
+            bad[at] ^= 1;
+            assert_eq!(cookies.judge(now, from(1), 7, &bad), Judgement::Foreign, "byte {at}");
+        }
+        assert_eq!(cookies.judge(now, from(1), 7, &good), Judgement::Proceed);
+    }
+
+    #[test]
+    fn under_load_an_address_is_proved_by_its_cookie_and_only_there() {
+        let (own, mut cookies, now) = host();
+        flood(&mut cookies, now, &own);
+        let mut jar = CookieJar::default();
+        let first = message(&mut jar, now, &own);
+        let reply = reply(cookies.judge(now, from(1), 7, &first));
+        assert!(take(&mut jar, now, &own, &reply));
+        let second = message(&mut jar, now, &own);
+        assert!(
+            matches!(cookies.judge(now, from(2), 7, &second), Judgement::ProveAddress(_)),
+            "another address"
+        );
+        assert_eq!(cookies.judge(now, from(1), 7, &second), Judgement::Proceed);
+    }
+
+    #[test]
+    fn a_cookie_answers_one_message_and_cannot_be_forged() {
+        let (own, mut cookies, now) = host();
+        flood(&mut cookies, now, &own);
+        let mut jar = CookieJar::default();
+        let sent = message(&mut jar, now, &own);
+        let genuine = reply(cookies.judge(now, from(1), 7, &sent));
+        for at in 8..COOKIE_REPLY_BYTES {
+            let mut forged = genuine;
+            forged[at] ^= 1;
+            assert!(!take(&mut jar, now, &own, &forged), "byte {at}");
+        }
+        assert!(take(&mut jar, now, &own, &genuine));
+        assert!(!take(&mut jar, now, &own, &genuine), "twice");
+        assert!(!take(&mut CookieJar::default(), now, &own, &genuine), "to nothing that was sent");
+    }
+
+    #[test]
+    fn a_cookie_outlives_one_change_of_the_secret_and_no_more() {
+        let (own, mut cookies, start) = host();
+        flood(&mut cookies, start, &own);
+        let mut jar = CookieJar::default();
+        let sent = message(&mut jar, start, &own);
+        assert!(take(&mut jar, start, &own, &reply(cookies.judge(start, from(1), 7, &sent))));
+        let proved = message(&mut jar, start, &own);
+        for (after, expected) in [(1, true), (2, false)] {
+            let now = start + COOKIE_LIFE * after;
+            flood(&mut cookies, now, &own);
+            assert_eq!(
+                cookies.judge(now, from(1), 7, &proved) == Judgement::Proceed,
+                expected,
+                "{after} changes"
+            );
+        }
+    }
+
+    #[test]
+    fn also_a_proved_address_has_a_share_only() {
+        let (own, mut cookies, now) = host();
+        flood(&mut cookies, now, &own);
+        let mut jar = CookieJar::default();
+        let sent = message(&mut jar, now, &own);
+        assert!(take(&mut jar, now, &own, &reply(cookies.judge(now, from(1), 7, &sent))));
+        let proved = message(&mut jar, now, &own);
+        for _ in 0..PER_ADDRESS_PER_SECOND {
+            assert_eq!(cookies.judge(now, from(1), 7, &proved), Judgement::Proceed);
+        }
+        assert_eq!(cookies.judge(now, from(1), 7, &proved), Judgement::TooMany);
+        let (a, b) = ("2001:db8::1".parse().unwrap(), "2001:db8::2".parse().unwrap());
+        assert_eq!(subscriber(a), subscriber(b), "one subscriber has many IPv6 addresses");
+    }
+}

@@ -227,3 +227,105 @@ impl Random for Seeded {
         Ok(())
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{testing, wire::Datagram};
+
+    struct Two {
+        a: Identity,
+        b: Identity,
+        entropy: Entropy,
+    }
+
+    impl Two {
+        fn new() -> Self {
+            Self { a: testing::identity(1), b: testing::identity(2), entropy: Entropy::new([3; 32]) }
+        }
+
+        fn start(&mut self) -> (Initiator, Vec<u8>) {
+            let (initiator, datagram) =
+                Initiator::start(&self.a, &self.b.secret.public(), 11, 5, &mut self.entropy);
+            (initiator, datagram.to_vec())
+        }
+
+        fn open(&mut self, datagram: &[u8]) -> Result<Received, HandshakeError> {
+            let Ok(Datagram::Initiation(initiation)) = Datagram::parse(datagram) else {
+                panic!("no initiation")
+            };
+            Received::open(&self.b, &initiation, &mut self.entropy)
+        }
+
+        fn answer(&self, received: Received) -> Result<(Session, Vec<u8>), HandshakeError> {
+            let (session, datagram) =
+                received.answer(&self.b, testing::peer(1), 22, testing::now(), u64::MAX)?;
+            Ok((session, datagram.to_vec()))
+        }
+    }
+
+    fn finish(initiator: &mut Initiator, datagram: &[u8]) -> Result<InitiatorReady, HandshakeError> {
+        let Ok(Datagram::Response(response)) = Datagram::parse(datagram) else { panic!("no response") };
+        initiator.finish(&response, testing::peer(2), testing::now(), u64::MAX)
+    }
+
+    #[test]
+    fn both_ends_know_each_other_and_choose_one_suite() {
+        let mut two = Two::new();
+        let (mut initiator, datagram) = two.start();
+        let received = two.open(&datagram).unwrap();
+        assert_eq!((received.peer, received.hello.timestamp), (two.a.secret.public(), 5));
+        assert_eq!(received.hello.instance, two.a.instance);
+        let (session, datagram) = two.answer(received).unwrap();
+        let ready = finish(&mut initiator, &datagram).unwrap();
+        assert_eq!(ready.instance, two.b.instance);
+        assert_eq!((ready.session.suite(), session.suite()), (Suite::Aes128Gcm, Suite::Aes128Gcm));
+        assert_eq!((ready.session.role(), session.role()), (Role::Initiator, Role::Responder));
+        assert!(session.unproved() && !ready.session.unproved());
+    }
+
+    #[test]
+    fn another_overlay_another_host_and_changed_bytes_are_refused() {
+        let mut two = Two::new();
+        two.b.shared = SharedSecret::new([8; 32]);
+        let (mut initiator, datagram) = two.start();
+        let received = two.open(&datagram).unwrap();
+        let (_, datagram) = two.answer(received).unwrap();
+        assert_eq!(finish(&mut initiator, &datagram).unwrap_err(), HandshakeError::Forged, "another overlay");
+        let mut two = Two::new();
+        let (_, datagram) = two.start();
+        two.b = testing::identity(3);
+        assert_eq!(two.open(&datagram).unwrap_err(), HandshakeError::Forged, "another host");
+        let mut two = Two::new();
+        let (_, datagram) = two.start();
+        for at in 8..8 + INITIATION_NOISE_BYTES {
+            let mut changed = datagram.clone();
+            changed[at] ^= 1;
+            assert!(two.open(&changed).is_err(), "byte {at}");
+        }
+    }
+
+    #[test]
+    fn a_forged_response_leaves_the_initiation_waiting() {
+        let mut two = Two::new();
+        let (mut initiator, datagram) = two.start();
+        let received = two.open(&datagram).unwrap();
+        let (_, datagram) = two.answer(received).unwrap();
+        for at in 12..12 + RESPONSE_NOISE_BYTES {
+            let mut forged = datagram.clone();
+            forged[at] ^= 1;
+            assert!(finish(&mut initiator, &forged).is_err(), "byte {at}");
+        }
+        assert!(finish(&mut initiator, &datagram).is_ok());
+    }
+
+    #[test]
+    fn hosts_without_a_common_suite_say_so() {
+        let mut two = Two::new();
+        two.a.costs = Costs([0, 0, 1]);
+        two.b.costs = Costs([1, 1, 0]);
+        let (_, datagram) = two.start();
+        let received = two.open(&datagram).unwrap();
+        assert_eq!(two.answer(received).unwrap_err(), HandshakeError::NoCommonSuite);
+    }
+}

@@ -153,7 +153,7 @@ const FILES: [(&str, &str); 9] = [
     ("etc/nsswitch.conf", "passwd: files\ngroup: files\nhosts: files dns\n"),
     ("etc/resolv.conf", ""),
     ("etc/shells", "/bin/sh\n"),
-    ("etc/profile", "export PATH=/bin:/consort\nPS1='\\u@\\h:\\w\\$ '\n"),
+    ("etc/profile", "export PATH=/bin:/consort\nPS1='$HOSTNAME:$PWD# '\n"),
     ("etc/os-release", "NAME=\"Consort mini\"\nID=consort-mini\nPRETTY_NAME=\"Consort mini image\"\n"),
 ];
 

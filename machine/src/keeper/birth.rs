@@ -19,6 +19,7 @@ use crate::cgroup::{Groups, Held, Hierarchies};
 use crate::driver::{Limit, LimitsReport, Mechanism, RootLayer, Uids};
 use crate::image::{copy_tree, remove_tree};
 use crate::setup::SetUpError;
+use crate::setup::bounds::Substitutes;
 use crate::setup::channel::Channel;
 use crate::setup::filter::Filter;
 use crate::setup::ids;
@@ -93,7 +94,10 @@ fn attempt(order: &Order, deadline: Instant, layer: Layer) -> Result<Machine, Fa
     };
     write(&record)?;
     let (groups, held) = Groups::make(&hierarchies, &name, spec);
-    let count_processes = !matches!(held.pids, Limit::Enforced { .. });
+    let substitutes = Substitutes {
+        pids: !matches!(held.pids, Limit::Enforced { .. }),
+        memory: !matches!(held.memory, Limit::Enforced { .. }),
+    };
     let limits = report(held, order);
     let filter = Filter::new()?;
     let settings = settings_of(spec).encode();
@@ -118,7 +122,7 @@ fn attempt(order: &Order, deadline: Instant, layer: Layer) -> Result<Machine, Fa
                 layer,
                 settings: &settings,
                 filter: &filter,
-                count_processes,
+                substitutes,
             };
             let Err(error) = inside.become_init(&theirs);
             let _ = theirs.send(&format!("error {error}"), &[]);
@@ -134,18 +138,7 @@ fn attempt(order: &Order, deadline: Instant, layer: Layer) -> Result<Machine, Fa
     let handle = rustix::process::pidfd_open(handle, rustix::process::PidfdFlags::empty())
         .map_err(SetUpError::at("hold init"))?;
     unborn.0 = None;
-    Ok(Machine::new(
-        order.clone(),
-        init,
-        handle,
-        ours,
-        console,
-        queues,
-        groups,
-        limits,
-        filter,
-        count_processes,
-    ))
+    Ok(Machine::new(order.clone(), init, handle, ours, console, queues, groups, limits, filter, substitutes))
 }
 
 /// Leads the child through its stages.
@@ -235,20 +228,22 @@ fn report(held: Held, order: &Order) -> LimitsReport {
         }
         other => other,
     };
+    let memory = match held.memory {
+        Limit::NotEnforced { reason } => Limit::Partial {
+            by: Mechanism::Rlimit,
+            gap: format!(
+                "no process may have more data than {} bytes, but the sum is not limited: {reason}",
+                spec.memory_bytes
+            ),
+        },
+        other => other,
+    };
     let disk = Limit::Partial {
         by: Mechanism::Rlimit,
         gap: format!("no file may exceed {} bytes, but the sum of all files is not limited", spec.disk_bytes),
     };
     let root = RootLayer::Overlay;
-    LimitsReport {
-        cpus: held.cpus,
-        memory: held.memory,
-        pids,
-        disk,
-        pause: held.pause,
-        root,
-        uids: order.uids,
-    }
+    LimitsReport { cpus: held.cpus, memory, pids, disk, pause: held.pause, root, uids: order.uids }
 }
 
 /// Whether this process's user may be the host's root, whom the kernel exempts from the count of processes.

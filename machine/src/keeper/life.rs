@@ -15,6 +15,7 @@ use crate::cgroup::{Groups, Usage};
 use crate::driver::{EndReason, LimitsReport, MachineState, MachineStatus, PausedBy, RunState};
 use crate::image::remove_tree;
 use crate::setup::SetUpError;
+use crate::setup::bounds::Substitutes;
 use crate::setup::channel::Channel;
 use crate::setup::enter::{Entry, Errand};
 use crate::setup::filter::Filter;
@@ -50,7 +51,7 @@ pub(super) struct Machine {
     pub(super) lease_end: Duration,
     groups: Groups,
     filter: Filter,
-    count_processes: bool,
+    substitutes: Substitutes,
     run: RunState,
     paused: Option<PausedBy>,
     ended: Option<EndReason>,
@@ -73,7 +74,7 @@ impl Machine {
         groups: Groups,
         limits: LimitsReport,
         filter: Filter,
-        count_processes: bool,
+        substitutes: Substitutes,
     ) -> Self {
         let history = History::begin(&order.directory)
             .inspect_err(|error| eprintln!("keeper: keep the console's output: {error}"))
@@ -89,7 +90,7 @@ impl Machine {
             lease_end,
             groups,
             filter,
-            count_processes,
+            substitutes,
             run,
             paused: None,
             ended: None,
@@ -239,7 +240,7 @@ impl Machine {
             uids: self.order.uids,
             spec: &self.order.spec,
             filter: &self.filter,
-            count_processes: self.count_processes,
+            substitutes: self.substitutes,
         };
         let (ours, theirs) = Channel::pair().map_err(SetUpError::at("open a channel"))?;
         let first = match split(nix::sched::CloneFlags::empty()).map_err(SetUpError::at("make a process"))? {

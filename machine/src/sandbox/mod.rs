@@ -34,7 +34,7 @@ use crate::image::{ImageError, ImageStore, remove_tree};
 use crate::session::{ExecRequest, ExecSession, WinSize};
 use crate::setup::ids;
 use crate::spec::{KeeperCommand, MachineId, MachineSpec, Nic};
-use crate::wire::message::{ORDER_BYTES_MAX, Order, Reply, Request};
+use crate::wire::message::{ORDER_BYTES_MAX, Order, PROTOCOL, Reply, Request};
 use client::Client;
 use ranges::{Ranges, Reserved};
 use sweep::sweep;
@@ -269,7 +269,9 @@ impl SandboxDriver {
             (_, other, _) => return Err(out_of_turn(&other)),
         };
         match self.ask(id, Request::Attach).await? {
-            (_, Reply::Attached { nics, .. }, descriptors) => Ok((status, ports(nics, descriptors)?)),
+            (_, Reply::Attached { protocol: PROTOCOL, nics }, descriptors) => {
+                Ok((status, ports(nics, descriptors)?))
+            }
             (_, other, _) => Err(out_of_turn(&other)),
         }
     }

@@ -45,9 +45,18 @@ pub(crate) fn cut_capabilities() -> Result<(), SetUpError> {
     set_capabilities(None, sets).map_err(SetUpError::at("cut the capabilities"))
 }
 
+/// What resource limits must do because cgroups do not.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Substitutes {
+    /// Count the machine's processes.
+    pub(crate) pids: bool,
+    /// Bound the memory of each process.
+    pub(crate) memory: bool,
+}
+
 /// The limits that a process carries with it, whatever the cgroups do: no core files on the host, a bounded number of descriptors, no
-/// single file larger than the disk, and where processes are not counted otherwise, their number.
-pub(crate) fn set_resource_limits(spec: &MachineSpec, count_processes: bool) -> Result<(), SetUpError> {
+/// single file larger than the disk; and in the place of cgroups, the number of processes and the memory of each.
+pub(crate) fn set_resource_limits(spec: &MachineSpec, substitutes: Substitutes) -> Result<(), SetUpError> {
     let hard = |value: u64| Rlimit { current: Some(value), maximum: Some(value) };
     let at = SetUpError::at::<rustix::io::Errno>;
     setrlimit(Resource::Core, hard(0)).map_err(at("limit core files"))?;
@@ -55,7 +64,10 @@ pub(crate) fn set_resource_limits(spec: &MachineSpec, count_processes: bool) -> 
     let most = rustix::process::getrlimit(Resource::Nofile).maximum.unwrap_or(DESCRIPTORS).min(DESCRIPTORS);
     setrlimit(Resource::Nofile, Rlimit { current: Some(most.min(1024)), maximum: Some(most) })
         .map_err(at("limit descriptors"))?;
-    if count_processes {
+    if substitutes.memory {
+        setrlimit(Resource::Data, hard(spec.memory_bytes)).map_err(at("limit the memory of a process"))?;
+    }
+    if substitutes.pids {
         setrlimit(Resource::Nproc, hard(spec.pids_max.into())).map_err(at("limit processes"))?;
     }
     Ok(())

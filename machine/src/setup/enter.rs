@@ -17,6 +17,7 @@ use nix::sched::CloneFlags;
 use nix::unistd::Pid;
 use rustix::process::{DumpableBehavior, Signal, set_dumpable_behavior, set_parent_process_death_signal};
 
+use super::bounds::Substitutes;
 use super::channel::Channel;
 use super::filter::Filter;
 use super::inside::{execute, harden};
@@ -58,7 +59,7 @@ pub(crate) struct Entry<'a> {
     pub(crate) uids: Uids,
     pub(crate) spec: &'a MachineSpec,
     pub(crate) filter: &'a Filter,
-    pub(crate) count_processes: bool,
+    pub(crate) substitutes: Substitutes,
 }
 
 impl Entry<'_> {
@@ -99,7 +100,7 @@ impl Entry<'_> {
             Errand::Become { words, environment, streams } => {
                 rustix::process::setsid().map_err(SetUpError::at("begin a session"))?;
                 place_streams(streams, keeper)?;
-                bounds::set_resource_limits(self.spec, self.count_processes)?;
+                bounds::set_resource_limits(self.spec, self.substitutes)?;
                 harden(self.filter)?;
                 let text = |text: &str| CString::new(text).map_err(SetUpError::at("pass a word"));
                 let mut call = vec![c"/consort/guest".to_owned(), c"enter".to_owned()];

@@ -10,6 +10,7 @@ use nix::sched::CloneFlags;
 use rustix::process::{Signal, set_parent_process_death_signal};
 use rustix::system::sethostname;
 
+use super::bounds::Substitutes;
 use super::channel::Channel;
 use super::filter::Filter;
 use super::process::{close_from, place, reset_signals};
@@ -27,8 +28,7 @@ pub(crate) struct Inside<'a> {
     pub(crate) layer: Layer,
     pub(crate) settings: &'a str,
     pub(crate) filter: &'a Filter,
-    /// Whether processes are counted by resource limit.
-    pub(crate) count_processes: bool,
+    pub(crate) substitutes: Substitutes,
 }
 
 impl Inside<'_> {
@@ -63,7 +63,7 @@ impl Inside<'_> {
             .map_err(SetUpError::at("place the streams"))?;
         drop((holder, terminal));
 
-        bounds::set_resource_limits(self.spec, self.count_processes)?;
+        bounds::set_resource_limits(self.spec, self.substitutes)?;
         harden(self.filter)?;
         let words = [c"/consort/guest".to_owned(), c"init".to_owned()];
         let environment = [c"CONSORT_KEEPER=stdin".to_owned(), c"PATH=/bin".to_owned()];

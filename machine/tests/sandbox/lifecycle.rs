@@ -30,6 +30,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("stopping_is_orderly_and_then_not", stopping_is_orderly_and_then_not),
     ("the_command_is_run_and_started_again", the_command_is_run_and_started_again),
     ("the_console_shows_its_past_and_takes_input", the_console_shows_its_past_and_takes_input),
+    ("enter_on_the_console_starts_a_shell", enter_on_the_console_starts_a_shell),
     ("each_arrow_may_be_asked_for_again", each_arrow_may_be_asked_for_again),
     ("a_hostile_client_harms_nobody", a_hostile_client_harms_nobody),
     ("a_copy_takes_the_place_of_an_overlay", a_copy_takes_the_place_of_an_overlay),
@@ -327,10 +328,32 @@ fn the_command_is_run_and_started_again(world: &World) -> Result<Outcome> {
     })
 }
 
-fn the_console_shows_its_past_and_takes_input(world: &World) -> Result<Outcome> {
+/// Types into a console until it shows what is wanted; gives all that it showed.
+fn type_until(world: &World, id: &MachineId, typed: &str, wanted: &str) -> Result<String> {
     use consort_machine::wire::Frame;
     use consort_machine::wire::frame::Decoder;
     use tokio::io::{AsyncReadExt, AsyncWriteExt};
+    world.wait(async {
+        let mut stream = world.driver.console(id, None).await?.stream;
+        stream.write_all(&Frame::Stdin(typed.as_bytes().to_vec()).encode()).await?;
+        let (mut decoder, mut seen, mut buffer) = (Decoder::default(), Vec::new(), vec![0; 4096]);
+        let read = async {
+            while !String::from_utf8_lossy(&seen).contains(wanted) {
+                let length = stream.read(&mut buffer).await?;
+                ensure!(length > 0, "the console ended");
+                decoder.push(&buffer[..length]);
+                while let Some(Frame::Stdout(bytes)) = decoder.next()? {
+                    seen.extend_from_slice(&bytes);
+                }
+            }
+            anyhow::Ok(())
+        };
+        tokio::time::timeout(Duration::from_secs(30), read).await.context("nothing was heard")??;
+        Ok(String::from_utf8_lossy(&seen).into_owned())
+    })
+}
+
+fn the_console_shows_its_past_and_takes_input(world: &World) -> Result<Outcome> {
     if !world.has_shell {
         return Ok(Skipped("the host has no shell to take".to_owned()));
     }
@@ -338,25 +361,24 @@ fn the_console_shows_its_past_and_takes_input(world: &World) -> Result<Outcome> 
     spec.run = Some(["sh", "-c", "echo past; read line; echo heard $line"].map(str::to_owned).to_vec());
     world.with_machine(&spec, |id, _| {
         until("it printed", || Ok(!world.wait(world.driver.logs(id, 100))?.is_empty()))?;
-        let seen = world.wait(async {
-            let mut stream = world.driver.console(id, None).await?.stream;
-            stream.write_all(&Frame::Stdin(b"something\n".to_vec()).encode()).await?;
-            let (mut decoder, mut seen, mut buffer) = (Decoder::default(), Vec::new(), vec![0; 4096]);
-            let read = async {
-                while !String::from_utf8_lossy(&seen).contains("heard something") {
-                    let length = stream.read(&mut buffer).await?;
-                    ensure!(length > 0, "the console ended");
-                    decoder.push(&buffer[..length]);
-                    while let Some(Frame::Stdout(bytes)) = decoder.next()? {
-                        seen.extend_from_slice(&bytes);
-                    }
-                }
-                anyhow::Ok(())
-            };
-            tokio::time::timeout(Duration::from_secs(30), read).await.context("nothing was heard")??;
-            anyhow::Ok(String::from_utf8_lossy(&seen).into_owned())
-        })?;
+        let seen = type_until(world, id, "something\n", "heard something")?;
         ensure!(seen.starts_with("past"), "{seen}");
+        Ok(Passed)
+    })
+}
+
+fn enter_on_the_console_starts_a_shell(world: &World) -> Result<Outcome> {
+    if !world.has_shell {
+        return Ok(Skipped("the host has no shell to take".to_owned()));
+    }
+    let spec = world.spec();
+    world.with_machine(&spec, |id, _| {
+        type_until(world, id, "\n", "# ")?;
+        type_until(world, id, "echo se''en; exit\n", "seen")?;
+        // After its end the next Enter starts another.
+        type_until(world, id, "\necho ag''ain; exec sleep 1000\n", "again")?;
+        world.wait(world.driver.stop(id, Duration::from_secs(20)))?;
+        ensure!(world.wait(world.driver.state(id))?.state == MachineState::Stopped(EndReason::Stopped));
         Ok(Passed)
     })
 }

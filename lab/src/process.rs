@@ -49,7 +49,7 @@ pub(crate) fn subcommand(program: impl AsRef<OsStr>, name: &str) -> Command {
     command
 }
 
-/// Blocks signals, so that they wait for [`SigSet::wait`]. Programs started later begin with none blocked.
+/// Blocks signals, so that they wait for [`SigSet::wait`]. Programs started later inherit that; `lab-exec` undoes it for those that are not ours.
 pub(crate) fn block(signals: &[Signal]) -> io::Result<SigSet> {
     let set: SigSet = signals.iter().copied().collect();
     set.thread_block()?;

@@ -119,6 +119,22 @@ fn killing_a_commands_stand_in_kills_the_command() {
 }
 
 #[test]
+fn signals_to_a_commands_stand_in_reach_the_command() {
+    harness::inside(PROGRAM, "signals_to_a_commands_stand_in_reach_the_command", || {
+        let host = Host::start("h").unwrap();
+        let mut command = host.command("sh");
+        let script = "trap 'exit 42' TERM; echo ready; while :; do sleep 0.01; done";
+        let mut child = command.args(["-c", script]).stdout(Stdio::piped()).spawn().unwrap();
+        let mut line = String::new();
+        let mut stdout = std::io::BufReader::new(child.stdout.take().unwrap());
+        std::io::BufRead::read_line(&mut stdout, &mut line).unwrap();
+        let pid = nix::unistd::Pid::from_raw(child.id().cast_signed());
+        nix::sys::signal::kill(pid, nix::sys::signal::Signal::SIGTERM).unwrap();
+        assert_eq!(child.wait().unwrap().code(), Some(42));
+    });
+}
+
+#[test]
 fn hosts_reach_each_other_over_both_ip_versions_and_the_capture_sees_it() {
     harness::inside(PROGRAM, "hosts_reach_each_other_over_both_ip_versions_and_the_capture_sees_it", || {
         let (_wide, hosts) = two_hosts(Cable::default());

@@ -1,7 +1,7 @@
 //! What crosses the underlay: all frames that come in over some links of the router, counted, searched, kept in a file if wanted.
 //!
-//! Owns: the sockets, one thread, the counters. Each frame between hosts comes in once, over its sender's link. The kernel drops
-//! frames when the thread does not keep up; comparing [`Counters::frames`] with the links' own counters shows how many
+//! Owns: the sockets, a thread that reads and one that searches, the counters. Each frame between hosts comes in once, over its sender's link. The kernel drops
+//! frames when the reader does not keep up; comparing [`Counters::frames`] with the links' own counters shows how many
 //! ([`Capture::finish`] gives both), so that "nothing was seen" can be told from "nobody looked".
 
 mod inspect;
@@ -15,6 +15,7 @@ use std::io::{self, BufWriter};
 use std::os::fd::AsFd as _;
 use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::SystemTime;
@@ -24,6 +25,8 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use crate::packet_socket::PacketSocket;
 use crate::{Netlink, Netns};
 
+/// Frames read and not yet searched: a second of a fast wire; beyond it the kernel drops, which shows.
+const WAITING_FRAMES_MAX: usize = 65_536;
 /// How soon the thread sees that it shall end.
 const POLL_MILLISECONDS: u16 = 50;
 /// A super-frame with its headers; nothing longer crosses a link.
@@ -59,7 +62,7 @@ pub struct Captured {
 #[derive(Debug)]
 pub struct Capture {
     shared: Arc<Shared>,
-    thread: Option<JoinHandle<io::Result<()>>>,
+    threads: Vec<JoinHandle<io::Result<()>>>,
     links: Vec<String>,
     received_before: u64,
 }
@@ -89,11 +92,16 @@ impl Capture {
         let seen =
             Seen { inspector: Inspector::new(&options.markers), recent: std::collections::VecDeque::new() };
         let shared = Arc::new(Shared { stop: AtomicBool::new(false), seen: Mutex::new(seen) });
-        let thread = std::thread::Builder::new().name("capture".to_owned()).spawn({
+        let (sender, frames) = sync_channel(WAITING_FRAMES_MAX);
+        let reader = std::thread::Builder::new().name("capture-read".to_owned()).spawn({
             let shared = Arc::clone(&shared);
-            move || run(&sockets, &shared, pcap, options.keep_recent)
+            move || read(&sockets, &shared, &sender)
         })?;
-        Ok(Self { shared, thread: Some(thread), links: options.links, received_before })
+        let inspector = std::thread::Builder::new().name("capture-search".to_owned()).spawn({
+            let shared = Arc::clone(&shared);
+            move || inspect(&frames, &shared, pcap, options.keep_recent)
+        })?;
+        Ok(Self { shared, threads: vec![reader, inspector], links: options.links, received_before })
     }
 
     /// What was seen so far.
@@ -115,7 +123,7 @@ impl Capture {
     pub fn finish(mut self) -> io::Result<Captured> {
         let received_by_links = received(&self.links)?.saturating_sub(self.received_before);
         self.shared.stop.store(true, Ordering::Release);
-        if let Some(thread) = self.thread.take() {
+        for thread in self.threads.drain(..) {
             thread.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic))?;
         }
         let seen = self.shared.seen();
@@ -145,12 +153,8 @@ impl Shared {
     }
 }
 
-fn run(
-    sockets: &[PacketSocket],
-    shared: &Shared,
-    mut pcap: Option<PcapWriter<BufWriter<File>>>,
-    keep_recent: bool,
-) -> io::Result<()> {
+/// Takes frames out of the kernel's queues, and does nothing else: those are short.
+fn read(sockets: &[PacketSocket], shared: &Shared, frames: &SyncSender<Vec<u8>>) -> io::Result<()> {
     let mut buffer = vec![0; FRAME_BYTES_MAX];
     let mut watched: Vec<_> =
         sockets.iter().map(|socket| PollFd::new(socket.as_fd(), PollFlags::POLLIN)).collect();
@@ -159,26 +163,39 @@ fn run(
         let stop = shared.stop.load(Ordering::Acquire);
         for socket in sockets {
             while let Some(length) = socket.receive(&mut buffer)? {
-                let frame = &buffer[..length];
-                let mut seen = shared.seen();
-                seen.inspector.inspect(frame);
-                if keep_recent {
-                    if seen.recent.len() == RECENT_FRAMES_MAX {
-                        seen.recent.pop_front();
-                    }
-                    seen.recent.push_back(frame.to_vec());
-                }
-                drop(seen);
-                if let Some(pcap) = &mut pcap {
-                    pcap.frame(SystemTime::now(), frame)?;
+                if frames.send(buffer[..length].to_vec()).is_err() {
+                    return Ok(());
                 }
             }
         }
         if stop {
-            return pcap.map_or(Ok(()), |mut pcap| pcap.flush());
+            return Ok(());
         }
         poll(&mut watched, PollTimeout::from(POLL_MILLISECONDS))?;
     }
+}
+
+/// Counts, searches and keeps frames until no more come.
+fn inspect(
+    frames: &Receiver<Vec<u8>>,
+    shared: &Shared,
+    mut pcap: Option<PcapWriter<BufWriter<File>>>,
+    keep_recent: bool,
+) -> io::Result<()> {
+    for frame in frames {
+        if let Some(pcap) = &mut pcap {
+            pcap.frame(SystemTime::now(), &frame)?;
+        }
+        let mut seen = shared.seen();
+        seen.inspector.inspect(&frame);
+        if keep_recent {
+            if seen.recent.len() == RECENT_FRAMES_MAX {
+                seen.recent.pop_front();
+            }
+            seen.recent.push_back(frame);
+        }
+    }
+    pcap.map_or(Ok(()), |mut pcap| pcap.flush())
 }
 
 fn received(links: &[String]) -> io::Result<u64> {

@@ -9,7 +9,7 @@ use nix::unistd::sethostname;
 
 use super::{cgroup, directory, reasons};
 use crate::process::{attempted, block, follow_across, pid_of, reap};
-use crate::reexec::{Arguments, EXIT_FAILED, EXIT_UNAVAILABLE};
+use crate::reexec::{Arguments, EXEC, EXIT_FAILED, EXIT_UNAVAILABLE, SELF_PROGRAM};
 use crate::{Netlink, sysctl};
 
 /// All state of all emulated hosts: node stores, images, machine layers. Sparse until written; a runaway stops here.
@@ -48,12 +48,12 @@ fn prepare() -> Result<(), String> {
 }
 
 fn run(arguments: &Arguments<'_>) -> Result<i32, String> {
-    let (program, args) = arguments.command.split_first().ok_or("no command for the lab was given")?;
     let signals =
         block(&[Signal::SIGCHLD, Signal::SIGTERM, Signal::SIGINT]).map_err(attempted("block signals"))?;
-    let body = Command::new(program)
-        .args(args)
-        .stdin(Stdio::null())
+    let body = Command::new(SELF_PROGRAM)
+        .args([EXEC, "--"])
+        .args(arguments.command)
+        .stdin(Stdio::piped())
         .spawn()
         .map_err(attempted("start the lab's command"))?;
     let pid = pid_of(&body);

@@ -1,12 +1,12 @@
 //! A command inside a host: `lab-spawn` joins the host's namespaces and stays outside as the command's stand-in; `lab-exec` is born
-//! inside and becomes the command.
+//! inside and becomes the command. A lab's body is begun by `lab-exec` too.
 
 use std::fs::File;
 use std::os::unix::process::CommandExt as _;
 use std::process::{Command, Stdio};
 
 use nix::sched::{CloneFlags, setns};
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{SigSet, Signal, kill};
 
 use crate::process::{attempted, block, follow, follow_across, pid_of, reap};
 use crate::reexec::{Arguments, EXEC, EXIT_FAILED, SELF_PROGRAM};
@@ -67,12 +67,17 @@ fn join(init: u32) -> std::io::Result<()> {
 
 /// `lab-exec -- COMMAND`: returns only if the command could not be started.
 pub(crate) fn exec_main(arguments: &Arguments<'_>) -> i32 {
-    let reason = match (follow_across(Signal::SIGKILL), arguments.command.split_first()) {
+    // Whoever waits for signals by `sigwait` has them blocked, and a child inherits that.
+    let ready = SigSet::all()
+        .thread_unblock()
+        .map_err(attempted("unblock signals"))
+        .and_then(|()| follow_across(Signal::SIGKILL));
+    let reason = match (ready, arguments.command.split_first()) {
         (Err(reason), _) => reason,
-        (Ok(()), None) => "no command for the emulated host was given".to_owned(),
+        (Ok(()), None) => "no command was given".to_owned(),
         (Ok(()), Some((program, args))) => {
             let error = Command::new(program).args(args).stdin(Stdio::null()).exec();
-            format!("start {} in the emulated host: {error}", program.display())
+            format!("start {}: {error}", program.display())
         }
     };
     eprintln!("consort: {reason}");

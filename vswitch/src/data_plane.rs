@@ -171,6 +171,8 @@ pub struct Snapshot {
     pub links: Vec<LinkSnapshot>,
     /// Datagrams that did nothing but move one of these.
     pub refused: RefusalCounts,
+    /// Datagrams the kernel dropped because workers did not keep up: net.core.rmem_max bounds the queue, and the processor the rate.
+    pub receive_queue_drops: u64,
     /// What else workers counted.
     pub worker_counts: WorkerCounts,
     /// Events node had no room for.
@@ -353,6 +355,7 @@ impl DataPlane {
             switch: inner.switch.snapshot(now),
             links: inner.keeper.read_links(|links| links.snapshot(now)),
             refused: inner.refusals.read(),
+            receive_queue_drops: inner.sockets.iter().map(|socket| socket.queue_drops()).sum(),
             worker_counts,
             events_lost: inner.keeper.events.lost(),
         }

@@ -105,6 +105,22 @@ impl Socket {
         (self.segments.load(Relaxed), self.joins)
     }
 
+    /// Datagrams the kernel dropped because the socket's queue was full.
+    pub(crate) fn queue_drops(&self) -> u64 {
+        /// Of `SO_MEMINFO`'s numbers, the one that counts drops (`linux/sock_diag.h`), and how many there are.
+        const DROPS: usize = 8;
+        const NUMBERS: usize = 9;
+        let mut numbers = [0_u32; NUMBERS];
+        let mut len = size::<[u32; NUMBERS]>();
+        #[expect(unsafe_code, reason = "rustix has no such option")]
+        // SAFETY: the kernel writes at most `len` bytes to the array, and the length to `len`.
+        let result = unsafe {
+            let place = numbers.as_mut_ptr().cast();
+            libc::getsockopt(self.fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_MEMINFO, place, &raw mut len)
+        };
+        if result == 0 { numbers[DROPS].into() } else { 0 }
+    }
+
     /// Takes what waits in the socket, at most [`RECEIVE_MAX`]; calls back with each and its bytes, whose slots begin at multiples of
     /// [`RECEIVE_BYTES`] in the arena. Gives how many there were.
     pub(crate) fn receive(
@@ -449,6 +465,17 @@ mod tests {
         }
         let got = receive_all(&b, 20 * 21 / 2);
         assert_eq!(got.iter().map(|(len, _)| *len).collect::<Vec<_>>(), (1..=20).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn datagrams_beyond_the_queue_are_counted() {
+        let a = Socket::bind("127.0.0.1:0".parse().unwrap(), 1).unwrap().remove(0);
+        let b = Socket::bind("127.0.0.1:0".parse().unwrap(), 1).unwrap().remove(0);
+        assert_eq!(b.queue_drops(), 0);
+        for _ in 0..20_000 {
+            assert_eq!(a.send(b.local_addr(), &[0; 1400]), Transmitted::Sent);
+        }
+        assert!(b.queue_drops() > 0);
     }
 
     #[test]

@@ -123,6 +123,25 @@ fn a_stranger_changes_nothing() {
     at_the_end(&world).unwrap();
 }
 
+/// A member host that is no steward harms its own machines at the most.
+#[test]
+fn a_rogue_member_harms_only_itself() {
+    let (mut world, founded, record) = world_with_slice();
+    let mut rng = ChaCha8Rng::seed_from_u64(9);
+    for _ in 0..MESSAGES {
+        let (to, at) = (usize::try_from(below(&mut rng, 3)).unwrap(), below(&mut rng, 10_000));
+        let body = encode(&attempt(&founded, &record, &mut rng));
+        world.schedule(at, Event::Arrive { from: 3, to, body });
+    }
+    world.run_until(13_000).unwrap_or_else(|violation| panic!("{violation}\n{}", world.log));
+    let current = world.oracle.current(founded.slice).unwrap();
+    assert_eq!(current.state, State::Active);
+    assert!((0..3).all(|host| current.has_member(host_id(host))), "the others are still in it");
+    gang::active_slices_are_whole(&world).unwrap();
+    world.run_until(40_000).unwrap();
+    at_the_end(&world).unwrap();
+}
+
 #[test]
 fn a_stranger_who_founds_slices_without_end_fills_nobodys_table() {
     let (mut world, _, _) = world_with_slice();
@@ -172,4 +191,23 @@ fn messages_per_request_do_not_grow_with_the_number_of_hosts() {
     };
     let (few, many) = (asks(40), asks(200));
     assert!(many <= few * 2, "{few} asks among 40 hosts, {many} among 200");
+}
+
+/// The fuzz target's body, for a moment: what engines wrote, flipped and cut.
+#[test]
+fn a_spoiled_disk_is_refused_or_taken_up_and_nothing_else() {
+    let (world, _, _) = world_with_slice();
+    let mut rng = ChaCha8Rng::seed_from_u64(10);
+    let entries: Vec<&Vec<u8>> = world.hosts.iter().flat_map(|host| host.disk.values()).collect();
+    for round in 0..600 {
+        let mut bytes = entries[round % entries.len()].clone();
+        for _ in 0..below(&mut rng, 4) {
+            let at = usize::try_from(below(&mut rng, bytes.len() as u64)).unwrap();
+            bytes[at] ^= 1 << below(&mut rng, 8);
+        }
+        if round % 5 == 0 {
+            bytes.truncate(usize::try_from(below(&mut rng, bytes.len() as u64)).unwrap());
+        }
+        consort_scheduler::engine::fuzz_entry(&bytes);
+    }
 }

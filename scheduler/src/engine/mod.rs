@@ -11,6 +11,7 @@
 mod api;
 pub(crate) mod changes;
 pub(crate) mod context;
+mod fuzz;
 
 use std::collections::BTreeMap;
 
@@ -19,6 +20,7 @@ use rand_core::SeedableRng;
 use thiserror::Error;
 
 pub use api::*;
+pub use fuzz::fuzz_entry;
 
 use crate::host::{self, HostRole, StoredStay};
 use crate::identity::HostId;

@@ -128,6 +128,8 @@ impl Seat {
 
     pub(super) fn restore(now: Millis, stored: StoredSeat, boot: BootId) -> Option<Self> {
         let founded = stored.charter.open().ok()?;
+        let sound = stored.acceptor.accepted().is_none_or(|accepted| accepted.value.belongs_to(&founded));
+        sound.then_some(())?;
         let same_boot = stored.boot == boot;
         let times = if same_boot { stored.times } else { stored.times.carried(stored.stored_at, now) };
         let coordinator = founded.charter.coordinator;

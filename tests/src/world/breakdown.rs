@@ -51,14 +51,12 @@ impl World {
         self.set_timer(host);
     }
 
-    /// An engine that knows what the host's disk holds.
-    pub(super) fn engine_from_disk(&mut self, host: usize) -> Engine {
-        let now = self.hosts[host].clock.show(self.now);
-        let (it, rng) = (&self.hosts[host], &mut self.rng);
-        let entries = it.disk.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
+    /// What a host's engine is told once.
+    fn engine_config(&self, host: usize) -> EngineConfig {
+        let it = &self.hosts[host];
         let unlimited = self.fault == Some(KnownFault::LedgerWithoutLimit) && host == 0;
         let limit = if unlimited { it.limit.times(1000) } else { it.limit };
-        let config = EngineConfig {
+        EngineConfig {
             keypair: it.keypair.clone(),
             share: Share { limit, term_max: TERM_MAX, allow: Allow::Everyone },
             capabilities: Capabilities {
@@ -66,10 +64,16 @@ impl World {
                 images: Images::Any,
             },
             boot: BootId::of(&it.boots.to_be_bytes()),
-        };
+        }
+    }
+
+    /// An engine that knows what the host's disk holds.
+    pub(super) fn engine_from_disk(&mut self, host: usize) -> Engine {
+        let now = self.hosts[host].clock.show(self.now);
+        let entries = self.hosts[host].disk.iter().map(|(key, value)| (key.clone(), value.clone())).collect();
         let mut seed = [0; 32];
-        rng.fill_bytes(&mut seed);
-        let engine = Engine::new(config, Some(Restored { entries }), seed, now);
+        self.rng.fill_bytes(&mut seed);
+        let engine = Engine::new(self.engine_config(host), Some(Restored { entries }), seed, now);
         engine.expect("what an engine wrote, an engine reads")
     }
 

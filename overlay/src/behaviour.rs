@@ -10,6 +10,7 @@ use crate::{
         news::NEWS_BYTES_MAX,
         rpc::{Protocols, RpcCodec},
     },
+    streams,
 };
 use libp2p::{
     StreamProtocol, connection_limits, gossipsub, identify, kad, memory_connection_limits, ping,
@@ -19,7 +20,7 @@ use libp2p::{
 use std::time::Duration;
 
 /// Pings keep NAT mappings alive (RFC 4787 allows 2 min, many take 30 s) and find the dead; 64 bytes every so often per connection.
-pub(crate) const PING_INTERVAL: Duration = Duration::from_secs(15);
+const PING_INTERVAL: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// A request and its answer together.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -44,7 +45,7 @@ pub(crate) struct Behaviour {
     pub(crate) kad: kad::Behaviour<kad::store::MemoryStore>,
     pub(crate) gossip: gossipsub::Behaviour,
     pub(crate) rpc: request_response::Behaviour<RpcCodec>,
-    pub(crate) streams: libp2p_stream::Behaviour,
+    pub(crate) streams: streams::Behaviour,
 }
 
 impl Behaviour {
@@ -53,6 +54,7 @@ impl Behaviour {
         limits: &Limits,
         overlay: Option<OverlayId>,
         protocols: Protocols,
+        stream_names: &[&'static str],
     ) -> Self {
         let keypair = libp2p_identity::Keypair::from(pair.clone());
         let local = keypair.public().to_peer_id();
@@ -76,17 +78,23 @@ impl Behaviour {
             kad: kad(local, overlay),
             gossip: gossip(&keypair, overlay),
             rpc: rpc(overlay, protocols),
-            streams: libp2p_stream::Behaviour::new(),
+            streams: streams(overlay, stream_names),
         }
     }
 
     /// Replaces what carries an overlay's name. There must be no connection.
-    pub(crate) fn enter(&mut self, pair: &Keypair, overlay: OverlayId, protocols: Protocols) {
+    pub(crate) fn enter(
+        &mut self,
+        pair: &Keypair,
+        overlay: OverlayId,
+        protocols: Protocols,
+        stream_names: &[&'static str],
+    ) {
         let keypair = libp2p_identity::Keypair::from(pair.clone());
         self.kad = kad(keypair.public().to_peer_id(), Some(overlay));
         self.gossip = gossip(&keypair, Some(overlay));
         self.rpc = rpc(Some(overlay), protocols);
-        self.streams = libp2p_stream::Behaviour::new();
+        self.streams = streams(Some(overlay), stream_names);
     }
 }
 
@@ -98,6 +106,10 @@ fn named(overlay: Option<OverlayId>, rest: &str) -> StreamProtocol {
 /// The libp2p name of one of node's stream protocols.
 pub(crate) fn stream_protocol(overlay: Option<OverlayId>, name: &str) -> StreamProtocol {
     named(overlay, &format!("stream/{name}"))
+}
+
+fn streams(overlay: Option<OverlayId>, names: &[&'static str]) -> streams::Behaviour {
+    streams::Behaviour::new(names.iter().map(|name| (stream_protocol(overlay, name), *name)).collect())
 }
 
 /// Where news are spread.

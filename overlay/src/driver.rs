@@ -36,11 +36,7 @@ use crate::{
 };
 use libp2p::{
     Swarm,
-    futures::{
-        StreamExt,
-        future::BoxFuture,
-        stream::{FuturesUnordered, SelectAll},
-    },
+    futures::{StreamExt, future::BoxFuture, stream::FuturesUnordered},
     kad,
     request_response::{OutboundRequestId, ResponseChannel},
     swarm::ConnectionId,
@@ -131,8 +127,6 @@ enum Call {
 
 /// An answer node owes: ready when node gave it.
 type Owed = BoxFuture<'static, (RpcProtocol, ResponseChannel<RpcResponse>, RpcResponse)>;
-/// Streams of one protocol as they come in.
-type Incoming = libp2p::futures::stream::BoxStream<'static, (&'static str, HostId, libp2p::Stream)>;
 
 /// Starts this host's membership: binds the addresses, founds an overlay if it has none and no ticket, and runs until shut down.
 pub async fn start(config: OverlayConfig) -> Result<(Overlay, EventReceiver), StartError> {
@@ -153,8 +147,13 @@ pub async fn start(config: OverlayConfig) -> Result<(Overlay, EventReceiver), St
     let local = door.local();
     let overlay = origin.membership.as_ref().map(|membership| membership.overlay);
     let door = SharedDoor::new(door);
-    let behaviour =
-        Behaviour::new(&config.keypair, &config.limits, overlay.map(|key| key.id()), Arc::clone(&protocols));
+    let behaviour = Behaviour::new(
+        &config.keypair,
+        &config.limits,
+        overlay.map(|key| key.id()),
+        Arc::clone(&protocols),
+        &config.streams,
+    );
     let mut swarm = transport::swarm(&config, door.clone(), behaviour)?;
     let listen = transport::listen(&mut swarm, &config.listen, config.transports).await?;
     // Whoever came while the addresses were being bound was refused: only from here on there is somebody to tell.
@@ -194,7 +193,6 @@ pub async fn start(config: OverlayConfig) -> Result<(Overlay, EventReceiver), St
         inviter: None,
         closing: HashMap::new(),
         owed: FuturesUnordered::new(),
-        incoming: SelectAll::new(),
         tasks: FuturesUnordered::new(),
         state_saved_at: Duration::ZERO,
         state_changed: founded,
@@ -244,7 +242,6 @@ struct Driver {
     /// Connections this host is closing, with the reason people shall see.
     closing: HashMap<ConnectionId, FailureReason>,
     owed: FuturesUnordered<Owed>,
-    incoming: SelectAll<Incoming>,
     tasks: FuturesUnordered<BoxFuture<'static, ()>>,
     state_saved_at: Duration,
     state_changed: bool,
@@ -270,7 +267,6 @@ impl Driver {
                     None => return self.close_all().await,
                 },
                 Some((protocol, channel, answer)) = self.owed.next() => self.on_answered(protocol, channel, answer),
-                Some((protocol, host, stream)) = self.incoming.next() => self.on_stream(protocol, host, stream),
                 Some(()) = self.tasks.next() => {}
                 _ = tick.tick() => self.on_tick(),
                 Ok(permit) = events.reserve(), if !self.outbox.is_empty() => {
@@ -294,7 +290,6 @@ impl Driver {
                 self.peers.learn(ticket.inviter(), ticket.addresses());
             }
         }
-        self.accept_streams();
         self.renew_record();
         self.upkeep_connections();
         self.upkeep_state();

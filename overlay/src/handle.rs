@@ -191,9 +191,6 @@ pub enum OpenError {
     /// The protocol was not configured at the start.
     #[error("this node has no stream protocol \"{0}\"")]
     NotConfigured(&'static str),
-    /// More streams are being opened than are allowed.
-    #[error("too many streams are being opened")]
-    Busy,
     /// The connection broke.
     #[error("the connection to {0} broke before the stream stood")]
     Lost(HostId),

@@ -23,6 +23,7 @@
 //! | `limit` | rates |
 //! | `protocol` | bytes and limits of each protocol |
 //! | `gate` | who passes the door, and the handshake |
+//! | `streams` | bulk streams over a connection |
 //! | `behaviour` | composition of libp2p's behaviours |
 //! | `driver` | the loop, and all I/O |
 //! | `handle`, `event`, `config`, `state`, `counters` | what node sees |
@@ -46,6 +47,7 @@ mod peers;
 mod protocol;
 mod record;
 mod state;
+mod streams;
 #[cfg(test)]
 mod testing;
 mod ticket;

@@ -4,7 +4,7 @@
 //! |---|---|---|
 //! | `/consort/member/1` | the first stream of each connection, before the swarm sees it | [`member`] |
 //! | `/consort/<overlay>/rpc/1` | libp2p request-response | [`rpc`] |
-//! | `/consort/<overlay>/stream/<name>/1` | libp2p-stream | no bytes of its own |
+//! | `/consort/<overlay>/stream/<name>/1` | [`streams`](crate::streams) | no bytes of its own |
 //! | `/consort/<overlay>/kad/1` | libp2p Kademlia | no bytes of its own |
 //! | `/consort/<overlay>/news/1` | gossipsub | [`news`] |
 //! | `overlay/exchange`, `overlay/revocations` | rpc | [`exchange`](crate::view::exchange), [`revocations`] |

@@ -113,7 +113,7 @@ pub(crate) fn samples() -> Vec<Sample> {
         (fuzz::member, welcome(None)),
         (fuzz::member, welcome(Some(admission))),
         (fuzz::member, encode_verdict(Ok(()))),
-        (fuzz::exchange, Exchange::new([1; 16], &records).encode()),
+        (fuzz::exchange, Exchange::new([1; 16], vec![7, 8], &records).encode()),
         (fuzz::rpc, [b"\x01p".as_slice(), &[0, 0, 0, 3], b"abc"].concat()),
     ]
 }

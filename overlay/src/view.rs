@@ -8,8 +8,12 @@
 pub(crate) mod exchange;
 
 use crate::{clock::UnixSeconds, identity::HostId, record::HostRecord};
+use exchange::{Tag, tag};
 use rand_core::Rng;
-use std::{collections::HashMap, sync::Arc};
+use std::{
+    collections::{HashMap, HashSet},
+    sync::Arc,
+};
 
 /// Most records kept: enough to choose 1.5 times a gang of a hundred by free capacity, under 1 MiB when all are as large as they may be.
 pub const VIEW_MAX: usize = 256;
@@ -121,16 +125,28 @@ impl View {
         *self = Self::default();
     }
 
-    /// Up to `count` different records chosen at random, none of `without`.
-    pub(crate) fn sample(&self, count: usize, rng: &mut impl Rng, without: &HostId) -> Vec<Arc<HostRecord>> {
-        let mut places: Vec<usize> =
-            (0..self.records.len()).filter(|at| self.records[*at].host != *without).collect();
-        let count = count.min(places.len());
-        for chosen in 0..count {
-            let other = chosen + below(rng, places.len() - chosen);
-            places.swap(chosen, other);
-        }
-        places[..count].iter().map(|at| Arc::clone(&self.records[*at])).collect()
+    /// Up to `count` different records for `reader`, which holds those that `known` names: first what it lacks, then others; each at random.
+    pub(crate) fn sample(
+        &self,
+        count: usize,
+        rng: &mut impl Rng,
+        reader: &HostId,
+        known: &[Tag],
+    ) -> Vec<Arc<HostRecord>> {
+        let known: HashSet<Tag> = known.iter().copied().collect();
+        let mut order: Vec<(bool, u32, &Arc<HostRecord>)> = self
+            .records
+            .iter()
+            .filter(|record| record.host != *reader)
+            .map(|record| (known.contains(&tag(&record.host)), rng.next_u32(), record))
+            .collect();
+        order.sort_unstable_by_key(|(is_known, shuffled, _)| (*is_known, *shuffled));
+        order.into_iter().take(count).map(|(.., record)| Arc::clone(record)).collect()
+    }
+
+    /// The hosts held, for those who would send what is lacking.
+    pub(crate) fn tags(&self) -> Vec<Tag> {
+        self.records.iter().map(|record| tag(&record.host)).collect()
     }
 }
 

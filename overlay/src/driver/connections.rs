@@ -76,7 +76,8 @@ impl Driver {
             BehaviourEvent::Rpc(event) => self.on_rpc_event(event),
             BehaviourEvent::Kad(event) => self.on_kad_event(event),
             BehaviourEvent::Gossip(event) => self.on_gossip_event(event),
-            BehaviourEvent::Identify(_) | BehaviourEvent::Streams(()) => {}
+            BehaviourEvent::Streams(incoming) => self.on_stream(incoming),
+            BehaviourEvent::Identify(_) => {}
         }
     }
 
@@ -387,11 +388,10 @@ impl Driver {
         self.entering = false;
         self.overlay = Some(overlay);
         let (pair, protocols) = (self.config.keypair.clone(), self.protocols.clone());
-        self.swarm.behaviour_mut().enter(&pair, overlay.id(), protocols);
+        self.swarm.behaviour_mut().enter(&pair, overlay.id(), protocols, &self.config.streams);
         self.calls.clear();
         self.searches.clear();
         self.view.clear();
-        self.accept_streams();
         let inviter = self.inviter.take();
         self.peers.clear_but(inviter.as_ref());
         if let Some(inviter) = inviter {

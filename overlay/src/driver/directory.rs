@@ -20,7 +20,7 @@ use crate::{
     record::{Draft, HostRecord, RECORD_REFRESH, RecordRefusal, Unverified},
     view::{
         Offered, below,
-        exchange::{Exchange, RECORDS_MAX},
+        exchange::{Exchange, RECORDS_MAX, Tag},
     },
 };
 use libp2p::kad::{self, GetClosestPeersError, QueryResult};
@@ -116,21 +116,22 @@ impl Driver {
         }
     }
 
-    fn own_exchange(&mut self, with: &HostId) -> Exchange {
+    /// What `reader`, which knows hosts by those tags, is told.
+    fn own_exchange(&mut self, reader: &HostId, known: &[Tag]) -> Exchange {
         let mut records: Vec<Arc<HostRecord>> = self.record.iter().cloned().collect();
-        records.extend(self.view.sample(RECORDS_MAX - 1, &mut self.rng, with));
-        Exchange::new(self.door.lock().revocations.digest(), &records)
+        records.extend(self.view.sample(RECORDS_MAX - 1, &mut self.rng, reader, known));
+        Exchange::new(self.door.lock().revocations.digest(), self.view.tags(), &records)
     }
 
     /// Swaps records with a connected peer.
     pub(super) fn exchange_with(&mut self, host: HostId) {
-        let message = self.own_exchange(&host).encode();
+        let message = self.own_exchange(&host, &[]).encode();
         self.send_call(host, EXCHANGE, message, Call::Exchange);
     }
 
     pub(super) fn on_exchange(&mut self, peer: HostId, body: &[u8]) -> RpcResponse {
         let theirs = Exchange::decode(body).map_err(|_| RpcRefusal::Malformed)?;
-        let ours = self.own_exchange(&peer).encode();
+        let ours = self.own_exchange(&peer, &theirs.known).encode();
         self.take_exchange(peer, &theirs);
         Ok(ours)
     }
@@ -139,7 +140,7 @@ impl Driver {
         let now = self.now();
         let theirs = body.and_then(|body| Exchange::decode(body).ok());
         let new_hosts = theirs.map_or(0, |theirs| self.take_exchange(peer, &theirs));
-        self.pace.learned(new_hosts, now);
+        self.pace.learned(new_hosts, self.view.len(), now);
     }
 
     /// How many hosts it told of that were not in the view.

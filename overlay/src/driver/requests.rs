@@ -12,15 +12,13 @@ use crate::{
         revocations,
         rpc::{RpcProtocol, RpcRefusal, RpcRequest, RpcResponse},
     },
+    streams::{Incoming, Opening},
     view::exchange,
 };
 use libp2p::{
-    futures::{FutureExt, StreamExt, stream::SelectAll},
+    futures::FutureExt,
     request_response::{Event as RpcEvent, Message, OutboundFailure, ResponseChannel},
 };
-
-/// Bulk streams being opened at once.
-const OPENING_MAX: usize = 256;
 
 /// Swapping records. Once a connection and once in seconds after; the burst is for reconnects.
 pub(super) const EXCHANGE: RpcProtocol = RpcProtocol {
@@ -229,22 +227,10 @@ impl Driver {
         }
     }
 
-    /// Takes streams of node's protocols from now on.
-    pub(super) fn accept_streams(&mut self) {
-        let overlay = self.overlay.map(|key| key.id());
-        self.incoming = SelectAll::new();
-        let mut control = self.swarm.behaviour().streams.new_control();
-        for name in &self.config.streams {
-            let name = *name;
-            let incoming = control.accept(stream_protocol(overlay, name)).expect("each name is taken once");
-            self.incoming.push(incoming.map(move |(host, stream)| (name, host, stream)).boxed());
-        }
-    }
-
-    pub(super) fn on_stream(&mut self, protocol: &'static str, from: HostId, stream: libp2p::Stream) {
+    pub(super) fn on_stream(&mut self, Incoming { host, protocol, stream }: Incoming) {
         let now = self.now();
-        self.peers.used(&from, now);
-        match self.tell(Event::Stream { from, protocol, stream: Stream::new(stream) }) {
+        self.peers.used(&host, now);
+        match self.tell(Event::Stream { from: host, protocol, stream: Stream::new(stream) }) {
             Ok(()) => self.counters.streams_taken += 1,
             Err(_) => self.counters.streams_refused += 1,
         }
@@ -270,25 +256,9 @@ impl Driver {
         name: &'static str,
         answer: Answer<Result<Stream, OpenError>>,
     ) {
-        if self.tasks.len() >= OPENING_MAX {
-            return drop(answer.send(Err(OpenError::Busy)));
-        }
         let now = self.now();
         self.peers.used(&host, now);
-        let mut control = self.swarm.behaviour().streams.new_control();
         let protocol = stream_protocol(self.overlay.map(|key| key.id()), name);
-        self.tasks.push(
-            async move {
-                let outcome =
-                    control.open_stream(host, protocol).await.map(Stream::new).map_err(|error| match error {
-                        libp2p_stream::OpenStreamError::UnsupportedProtocol(_) => {
-                            OpenError::UnknownProtocol(host)
-                        }
-                        _ => OpenError::Lost(host),
-                    });
-                drop(answer.send(outcome));
-            }
-            .boxed(),
-        );
+        self.swarm.behaviour_mut().streams.open(Opening::new(host, protocol, answer));
     }
 }

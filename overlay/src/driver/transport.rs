@@ -37,7 +37,8 @@ const QUIC_STREAM_WINDOW: u32 = 1 << 20;
 const QUIC_CONNECTION_WINDOW: u32 = 4 << 20;
 /// Longer than two pings that were lost, so that a short outage does not cost the connection.
 const QUIC_IDLE_MAX: Duration = Duration::from_secs(45);
-const QUIC_KEEP_ALIVE: Duration = Duration::from_secs(20);
+/// Longer than between pings: only a connection that does not ping needs it.
+const QUIC_KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// Encryption and multiplexing over TCP, without the door's own time.
 const TCP_SETUP_MAX: Duration = Duration::from_secs(5);
 /// How often port 0 is tried until a port is free for both transports.

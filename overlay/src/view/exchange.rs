@@ -5,15 +5,22 @@
 //! | offset | size | field | meaning |
 //! |---|---|---|---|
 //! | 0 | 16 | digest | of the sender's revocations; who holds others asks for them |
-//! | 16 | 1 | count | at most [`RECORDS_MAX`] |
-//! | 17 | … | records | each with its length in two bytes; the sender's own first |
+//! | 16 | 2 | known | how many hosts the sender has records of, at most [`VIEW_MAX`] |
+//! | 18 | 2 each | tags | the last two bytes of each such host's key |
+//! | … | 1 | count | at most [`RECORDS_MAX`] |
+//! | … | … | records | each with its length in two bytes; the sender's own first |
 //!
-//! Pace: on each new connection at once, then with one random peer at a time. While exchanges still bring hosts that were not known the pace
-//! is [`INTERVAL_MIN`]; each that brings none doubles it up to [`INTERVAL_MAX`]. So a newcomer fills its view within seconds and a settled host
-//! sends and receives a few hundred bytes a second, at any size of overlay.
+//! The answer to a message brings first what its sender lacks by its tags, then random others. Two hosts whose tags agree can hide each other
+//! from the first choice only.
+//!
+//! Pace: on each new connection at once, then with one random peer at a time. While the view is less than half full and exchanges bring hosts that
+//! were not known, the pace is [`INTERVAL_MIN`]; each that brings none doubles it up to [`INTERVAL_MAX`]. So a newcomer fills its view within seconds,
+//! and a settled host sends and receives some hundred bytes a second at any size of overlay; each of those in its view is renewed before it expires.
 
+use super::VIEW_MAX;
 use crate::{
     bytes::{Malformed, Reader, put_counted},
+    identity::HostId,
     record::{HostRecord, RECORD_BYTES_MAX},
 };
 use std::{sync::Arc, time::Duration};
@@ -21,27 +28,40 @@ use std::{sync::Arc, time::Duration};
 /// Most records in one message: the sender's own and a few of its sample.
 pub(crate) const RECORDS_MAX: usize = 6;
 /// The largest message.
-pub(crate) const MESSAGE_BYTES_MAX: usize = 17 + RECORDS_MAX * (2 + RECORD_BYTES_MAX);
+pub(crate) const MESSAGE_BYTES_MAX: usize = 19 + 2 * VIEW_MAX + RECORDS_MAX * (2 + RECORD_BYTES_MAX);
 /// Pace while the view still grows.
 pub(crate) const INTERVAL_MIN: Duration = Duration::from_secs(1);
-/// Pace of a settled host. At twice 6 records of about 600 bytes, and as much again for being asked, under 1 KB/s.
-pub(crate) const INTERVAL_MAX: Duration = Duration::from_secs(20);
+/// Pace of a settled host. Six records of about 600 bytes go each way, and as much again when others ask: 500 B/s each way, and 240 records
+/// within a record's lifetime. Slower loses hosts from the view before they are renewed; faster costs everybody more.
+pub(crate) const INTERVAL_MAX: Duration = Duration::from_secs(15);
 
 /// One message.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Exchange {
     pub(crate) digest: [u8; 16],
+    pub(crate) known: Vec<Tag>,
     pub(crate) records: Vec<Vec<u8>>,
 }
 
+/// Two bytes that stand for a host.
+pub(crate) type Tag = u16;
+
+pub(crate) fn tag(host: &HostId) -> Tag {
+    host.to_bytes().last_chunk().map_or(0, |bytes| Tag::from_be_bytes(*bytes))
+}
+
 impl Exchange {
-    pub(crate) fn new(digest: [u8; 16], records: &[Arc<HostRecord>]) -> Self {
+    pub(crate) fn new(digest: [u8; 16], mut known: Vec<Tag>, records: &[Arc<HostRecord>]) -> Self {
+        known.truncate(VIEW_MAX);
         let records = records.iter().take(RECORDS_MAX).map(|record| record.bytes().to_vec()).collect();
-        Self { digest, records }
+        Self { digest, known, records }
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = self.digest.to_vec();
+        let known = u16::try_from(self.known.len()).expect("at most VIEW_MAX");
+        out.extend_from_slice(&known.to_be_bytes());
+        self.known.iter().for_each(|tag| out.extend_from_slice(&tag.to_be_bytes()));
         out.push(u8::try_from(self.records.len()).expect("at most RECORDS_MAX"));
         self.records.iter().for_each(|record| put_counted(&mut out, record));
         out
@@ -50,6 +70,11 @@ impl Exchange {
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(bytes);
         let digest = reader.array()?;
+        let known = usize::from(reader.u16()?);
+        if known > VIEW_MAX {
+            return Err(Malformed);
+        }
+        let known = (0..known).map(|_| reader.u16()).collect::<Result<Vec<Tag>, Malformed>>()?;
         let count = usize::from(reader.u8()?);
         if count > RECORDS_MAX {
             return Err(Malformed);
@@ -58,7 +83,7 @@ impl Exchange {
             .map(|_| reader.counted(RECORD_BYTES_MAX).map(<[u8]>::to_vec))
             .collect::<Result<Vec<_>, Malformed>>()?;
         reader.end()?;
-        Ok(Self { digest, records })
+        Ok(Self { digest, known, records })
     }
 }
 
@@ -83,9 +108,9 @@ impl Pace {
         true
     }
 
-    /// An exchange ended and brought `new_hosts` unknown hosts.
-    pub(crate) fn learned(&mut self, new_hosts: usize, now: Duration) {
-        if new_hosts == 0 {
+    /// An exchange ended and brought `new_hosts` unknown hosts; the view holds `held` now.
+    pub(crate) fn learned(&mut self, new_hosts: usize, held: usize, now: Duration) {
+        if new_hosts == 0 || held > VIEW_MAX / 2 {
             self.interval = (self.interval * 2).min(INTERVAL_MAX);
         } else {
             self.interval = INTERVAL_MIN;
@@ -100,9 +125,10 @@ mod tests {
 
     #[test]
     fn the_message_has_one_form() {
-        let exchange = Exchange { digest: [7; 16], records: vec![vec![1, 2], vec![]] };
+        let exchange = Exchange { digest: [7; 16], known: vec![0x0102], records: vec![vec![1, 2], vec![]] };
         let bytes = exchange.encode();
         let mut expected = vec![7; 16];
+        expected.extend([0, 1, 1, 2]); // one tag
         expected.extend([2, 0, 2, 1, 2, 0, 0]);
         assert_eq!(bytes, expected);
         assert_eq!(Exchange::decode(&bytes), Ok(exchange));
@@ -110,9 +136,13 @@ mod tests {
 
     #[test]
     fn more_records_than_allowed_are_refused_before_they_are_read() {
-        let mut bytes = vec![0; 16];
+        let mut bytes = vec![0; 18];
         bytes.push(u8::try_from(RECORDS_MAX).unwrap() + 1);
         assert_eq!(Exchange::decode(&bytes), Err(Malformed));
+        let mut bytes = vec![0; 16];
+        bytes.extend([1, 1]);
+        bytes.extend([0; 600]);
+        assert_eq!(Exchange::decode(&bytes), Err(Malformed), "more hosts than a view holds");
     }
 
     #[test]
@@ -122,11 +152,13 @@ mod tests {
         assert!(!pace.is_due(Duration::from_millis(999)));
         assert!(pace.is_due(s(1)));
         for _ in 0..10 {
-            pace.learned(0, s(1));
+            pace.learned(0, 9, s(1));
         }
         assert!(pace.is_due(s(2)), "one was planned before the pace slowed");
-        assert!(!pace.is_due(s(21)));
-        pace.learned(1, s(5));
+        assert!(!pace.is_due(s(16)));
+        pace.learned(1, VIEW_MAX, s(5));
+        assert!(!pace.is_due(s(16)), "a full view always meets unknown hosts");
+        pace.learned(1, 10, s(5));
         assert!(pace.is_due(s(6)));
     }
 }

@@ -59,7 +59,7 @@ fn every_record_is_sampled_as_often_as_any_other() {
     let without = described(0, 1).host;
     let mut seen: BTreeMap<HostId, u32> = BTreeMap::new();
     for _ in 0..1900 {
-        let sample = view.sample(5, &mut rng, &without);
+        let sample = view.sample(5, &mut rng, &without, &[]);
         assert_eq!(sample.len(), 5);
         sample.iter().for_each(|record| *seen.entry(record.host).or_default() += 1);
     }
@@ -67,6 +67,20 @@ fn every_record_is_sampled_as_often_as_any_other() {
     assert!(!seen.contains_key(&without));
     // 1900 draws of 5 out of 19: 500 each, with a standard deviation of about 19.
     assert!(seen.values().all(|count| (400..600).contains(count)), "{seen:?}");
+}
+
+#[test]
+fn who_asks_gets_what_it_lacks_first() {
+    let (mut view, mut rng) = (View::default(), seeded(5));
+    for n in 0..30 {
+        view.offer(described(n, 1), &mut rng, |_| false);
+    }
+    let lacking: Vec<HostId> = (0..3).map(|n| described(n, 1).host).collect();
+    let known: Vec<Tag> = (3..30).map(|n| tag(&described(n, 1).host)).collect();
+    let sample = view.sample(5, &mut rng, &HostId::random(), &known);
+    assert_eq!(sample.len(), 5);
+    assert!(lacking.iter().all(|host| sample[..3].iter().any(|record| record.host == *host)));
+    assert_eq!(view.tags().len(), 30);
 }
 
 #[derive(Debug, Clone)]
@@ -112,7 +126,7 @@ proptest! {
                     prop_assert_eq!(view.remove_if(|record| record.host == host).len(), usize::from(model.remove(&host).is_some()));
                 }
                 Step::Sample(count) => {
-                    let sample = view.sample(count, &mut rng, &HostId::random());
+                    let sample = view.sample(count, &mut rng, &HostId::random(), &[]);
                     prop_assert_eq!(sample.len(), count.min(model.len()));
                 }
             }

@@ -155,8 +155,8 @@ async fn a_stream_carries_bytes_both_ways_over_either_transport() {
     }
 }
 
-/// libp2p-stream drops streams that come while another waits to be taken; none may be lost to that.
-#[tokio::test]
+/// On several threads, as in a node. libp2p-stream drops streams that come while another waits to be taken, so this crate has its own.
+#[tokio::test(flavor = "multi_thread", worker_threads = 4)]
 async fn streams_opened_at_once_all_arrive() {
     let (founder, member) = two(Transports::Quic).await;
     let id = founder.id();

@@ -222,6 +222,7 @@ impl DataPlane {
             limits: config.limits,
             datagram_limit: config.datagram_bytes_max,
             calm_per_second: CALM_PER_SECOND,
+            lanes: u8::try_from(workers).expect("workers are few"),
         };
         let refusals = Arc::<RefusalCounters>::default();
         let links = Links::new(links_config, entropy.fork(), Arc::clone(&refusals), now);

@@ -2,8 +2,8 @@
 //!
 //! # Threads
 //! ```text
-//!   worker 0..n   one epoll each: its own UDP socket (SO_REUSEPORT: the kernel gives all of one peer's flow to one), its share of
-//!                 the TAP queues, a waker. Reads, asks the switch, seals or opens, sends or writes. Never waits for a lock.
+//!   worker 0..n   one epoll each: its own UDP socket (all on one port; a peer's sessions come to one of them), its share of the
+//!                 TAP queues, a waker. Reads, asks the switch, seals or opens, sends or writes. Never waits for a lock.
 //!   keeper        handshakes, control messages, timers, held frames. One thread, so that public-key work and its floods do
 //!                 not stop frames.
 //! ```

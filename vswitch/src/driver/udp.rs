@@ -4,6 +4,9 @@
 //!   the path takes is found by [`crate::link`]'s probes. Only the local interface still refuses (EMSGSIZE).
 //! - A kernel or interface that cannot segment refuses the first such call (EIO, EINVAL for want of checksum offload); from then on
 //!   datagrams are sent one by one.
+//! - Several sockets share the port, one for each worker. Which one a datagram goes to is said by its fifth byte, the lowest of the
+//!   receiver index, which this host chose itself: all of one session comes to one worker in order, whatever its address, and
+//!   another peer's to another worker.
 //! - An IPv6 socket on `[::]` serves IPv4 too; addresses are shown in their own family.
 //!
 //! Sources: udp(7), ip(7), Linux `Documentation/networking/segmentation-offloads.rst`, `net/ipv4/udp.c`.
@@ -35,6 +38,8 @@ const SOCKET_BYTES: usize = 4 << 20;
 const SOCKET_INT: libc::c_int = 4 << 20;
 /// How long a full send queue is waited for before a batch is dropped: a full queue drains at line speed.
 const SEND_WAIT_NANOS: i64 = 20_000_000;
+/// The byte of a datagram that says which worker's it is: the lowest of the receiver index.
+const LANE_BYTE: u32 = 4;
 /// Room for one control message with an `int` or `u16`, aligned.
 const CONTROL_BYTES: usize = 64;
 
@@ -60,12 +65,18 @@ pub(crate) struct Received {
 }
 
 impl Socket {
-    /// Binds `count` sockets to one address, between which the kernel divides flows.
+    /// Binds `count` sockets to one address; datagram byte [`LANE_BYTE`] modulo `count` says to which one a datagram goes.
     pub(crate) fn bind(listen: SocketAddr, count: usize) -> io::Result<Vec<Self>> {
         // A socket without SO_REUSEPORT finds out whether another program has the port: with it, two nodes of one user would
         // share a port without noticing.
         let listen = UdpSocket::bind(listen)?.local_addr()?;
-        (0..count).map(|_| Self::bind_one(listen, count > 1)).collect()
+        let sockets =
+            (0..count).map(|_| Self::bind_one(listen, count > 1)).collect::<io::Result<Vec<_>>>()?;
+        if let [first, _, ..] = &sockets[..] {
+            // It holds for the whole group. Sockets are numbered in order of binding.
+            steer(&first.fd, u32::try_from(count).expect("workers are few"))?;
+        }
+        Ok(sockets)
     }
 
     fn bind_one(listen: SocketAddr, shared: bool) -> io::Result<Self> {
@@ -302,6 +313,38 @@ impl Transmit for &Socket {
     }
 }
 
+/// Tells the kernel which socket of the group a datagram is for.
+fn steer(fd: &OwnedFd, count: u32) -> io::Result<()> {
+    let step = |code: u32, k: u32| libc::sock_filter {
+        code: u16::try_from(code).expect("classic BPF has small codes"),
+        jt: 0,
+        jf: 0,
+        k,
+    };
+    // A datagram too short to have the byte goes to the first socket: such is the value of a failed load.
+    let mut program = [
+        step(libc::BPF_LD | libc::BPF_B | libc::BPF_ABS, LANE_BYTE),
+        step(libc::BPF_ALU | libc::BPF_MOD | libc::BPF_K, count),
+        step(libc::BPF_RET | libc::BPF_A, 0),
+    ];
+    let program = libc::sock_fprog {
+        len: u16::try_from(program.len()).expect("three steps"),
+        filter: program.as_mut_ptr(),
+    };
+    #[expect(unsafe_code, reason = "rustix has no such option")]
+    // SAFETY: the program's address and length are given, and it lives until the call returns; the kernel copies it.
+    let result = unsafe {
+        libc::setsockopt(
+            fd.as_raw_fd(),
+            libc::SOL_SOCKET,
+            libc::SO_ATTACH_REUSEPORT_CBPF,
+            (&raw const program).cast(),
+            size::<libc::sock_fprog>(),
+        )
+    };
+    if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+}
+
 /// The size of a C type, as C functions take it.
 #[expect(clippy::cast_possible_truncation, reason = "C types here have a few bytes")]
 const fn size<T>() -> libc::socklen_t {
@@ -465,6 +508,18 @@ mod tests {
         }
         let got = receive_all(&b, 20 * 21 / 2);
         assert_eq!(got.iter().map(|(len, _)| *len).collect::<Vec<_>>(), (1..=20).collect::<Vec<_>>());
+    }
+
+    #[test]
+    fn the_fifth_byte_says_which_socket_a_datagram_goes_to() {
+        let sockets = Socket::bind("127.0.0.1:0".parse().unwrap(), 3).unwrap();
+        let a = Socket::bind("127.0.0.1:0".parse().unwrap(), 1).unwrap().remove(0);
+        for byte in [0, 1, 2, 3, 100, 255_u8] {
+            assert_eq!(a.send(sockets[0].local_addr(), &[9, 9, 9, 9, byte, 9]), Transmitted::Sent);
+            assert_eq!(receive(&sockets[usize::from(byte % 3)]).len(), 1);
+        }
+        assert_eq!(a.send(sockets[0].local_addr(), &[9; 3]), Transmitted::Sent);
+        assert_eq!(receive(&sockets[0]).len(), 1);
     }
 
     #[test]

@@ -88,6 +88,8 @@ pub(crate) struct LinksConfig {
     pub(crate) datagram_limit: u16,
     /// Initiations in a second that are answered without a cookie.
     pub(crate) calm_per_second: u32,
+    /// Workers that receive; at most 64. All sessions of one peer are received by one worker.
+    pub(crate) lanes: u8,
 }
 
 /// What the driver has to do.
@@ -114,12 +116,20 @@ struct Shared {
     refusals: Arc<RefusalCounters>,
     /// The sum over all links.
     held_bytes: usize,
+    lanes: u8,
 }
 
 impl Shared {
+    /// An index that no session or initiation has. Its lowest byte, modulo the number of lanes, is the peer's lane: rekeys and
+    /// roaming do not move a flow to another worker. Beside that it is random, so that it tells nothing.
     fn draw_index(&mut self, peer: PeerIndex) -> u32 {
         loop {
-            let index = self.entropy.u32();
+            let [low, rest @ ..] = self.entropy.array::<4>();
+            let low = low - low % self.lanes;
+            // The first port's queue is read by the first worker: the first peer's datagrams go to the second.
+            let lane = u8::try_from((peer.get() + 1) % u32::from(self.lanes)).expect("fewer than 256 lanes");
+            let Some(low) = low.checked_add(lane) else { continue };
+            let index = u32::from_le_bytes([low, rest[0], rest[1], rest[2]]);
             if let std::collections::hash_map::Entry::Vacant(place) = self.indices.entry(index) {
                 place.insert(peer);
                 return index;
@@ -175,6 +185,7 @@ impl Links {
                 outputs: VecDeque::new(),
                 refusals,
                 held_bytes: 0,
+                lanes: config.lanes.max(1),
             },
             datagram_limit: config.datagram_limit,
             links: BTreeMap::new(),

@@ -104,6 +104,7 @@ impl World {
                     limits,
                     datagram_limit: DATAGRAM_PROBED_MAX,
                     calm_per_second: 100,
+                    lanes: 3,
                 };
                 Host {
                     address: SocketAddr::from(([192, 0, 2, number], 9)),
@@ -802,6 +803,20 @@ fn an_unused_link_is_left_and_the_peer_told() {
     let serial = world.serial;
     world.run(Duration::from_secs(60));
     assert_eq!(world.serial, serial, "an idle host says nothing");
+}
+
+#[test]
+fn all_sessions_of_a_peer_are_of_one_lane() {
+    let mut world = World::pair_with(23, fast_rekey());
+    world.until("the channel", 5, World::both_open);
+    let mut seen = BTreeSet::new();
+    for _ in 0..300 {
+        world.run(Duration::from_millis(100));
+        seen.extend(world.hosts[0].routes.sessions.keys().copied());
+    }
+    assert!(seen.len() >= 10, "{seen:?}");
+    let lane = u8::try_from((world.hosts[1].peer.get() + 1) % 3).unwrap();
+    assert!(seen.iter().all(|index| index.to_le_bytes()[0] % 3 == lane), "{seen:?}");
 }
 
 /// A deadline that is always in the past would keep the keeper's thread spinning.

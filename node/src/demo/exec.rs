@@ -3,6 +3,7 @@
 use consort_machine::wire::frame::{Decoder, Frame};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
+use super::stage::DEADLINE;
 use crate::control::api::ExecBody;
 use crate::control::client::{Client, Stream, segment};
 use crate::failure::Failure;
@@ -49,9 +50,14 @@ impl Said {
 pub async fn exec(client: &Client, machine: &str, argv: &[&str]) -> Result<Said, Failure> {
     let mut session = Session::open(client, machine, argv).await?;
     session.stream.write_all(&Frame::StdinEnd.encode()).await.map_err(|error| session.failure(&error))?;
-    while session.code.is_none() {
-        session.read().await?;
-    }
+    let ended = tokio::time::timeout(DEADLINE, async {
+        while session.code.is_none() {
+            session.read().await?;
+        }
+        Ok(())
+    });
+    let ended = ended.await;
+    ended.unwrap_or_else(|_| Err(session.failure(&format!("no end within {} s", DEADLINE.as_secs()))))?;
     Ok(session.said())
 }
 

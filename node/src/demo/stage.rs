@@ -123,7 +123,9 @@ impl Stage {
             let client = host.client();
             awaited(&format!("{} sees the others", host.host.name()), async || {
                 let status: Status = client.get("/v1/status").await?;
-                Ok((status.peers_connected >= others && status.hosts_known >= others).then_some(()))
+                // A node has a data plane when it is a member.
+                let in_it = status.data_address.is_some();
+                Ok((in_it && status.peers_connected >= others && status.hosts_known >= others).then_some(()))
             })
             .await?;
         }

@@ -1,0 +1,9 @@
+//! Real node processes on emulated hosts, each test in a lab of its own. Where namespaces are not to be had, the tests say so aloud.
+//!
+//! One binary for all of them: linking the node is dear.
+
+mod crash;
+mod overlay;
+mod slice;
+mod support;
+mod underlay;

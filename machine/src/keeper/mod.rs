@@ -21,6 +21,7 @@ mod history;
 mod life;
 mod program;
 mod record;
+mod request;
 mod serve;
 
 pub(crate) use record::{Record, start_time};

@@ -10,7 +10,6 @@ use rustix::net::RecvFlags;
 use tokio::io::{AsyncReadExt, AsyncWriteExt, Interest};
 use tokio::net::UnixStream;
 
-use super::order_bytes;
 use crate::driver::ControlError;
 use crate::keeper::SOCKET;
 use crate::rights::receive_with;
@@ -53,11 +52,11 @@ impl Client {
         }
     }
 
+    /// Length (4 bytes, little endian) and JSON; the first thing said to a keeper.
     pub(super) async fn send_order(&mut self, order: &[u8]) -> Result<(), ControlError> {
-        self.stream
-            .write_all(&order_bytes(order))
-            .await
-            .map_err(|source| keeper("give the keeper its order", source))
+        let length = u32::try_from(order.len()).expect("an order is bounded");
+        let bytes = [&length.to_le_bytes()[..], order].concat();
+        self.stream.write_all(&bytes).await.map_err(|source| keeper("give the keeper its order", source))
     }
 
     pub(super) async fn send(&mut self, request: &Request) -> Result<(), ControlError> {

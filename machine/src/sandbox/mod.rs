@@ -14,33 +14,32 @@
 //! | `lower`, `root` | where the image and the root are mounted in the machine's own mount namespace; empty on the host |
 //! | `copy` | instead of a layer, a copy of the image where no overlay can be had |
 
+mod birth;
 mod client;
 mod ranges;
 mod sweep;
 
 use std::fs;
-use std::io::{self, Write as _};
+use std::io;
 use std::os::fd::OwnedFd;
 use std::os::unix::fs::DirBuilderExt;
 use std::path::{Path, PathBuf};
-use std::process::Stdio;
 use std::time::Duration;
 
 use crate::driver::{
     Capabilities, Category, ControlError, Driver, Fate, MachineStatus, NicPort, PausedBy, Recovered,
     StartError, Started, Task, Uids,
 };
-use crate::image::{ImageError, ImageStore, remove_tree};
+use crate::image::{ImageError, ImageStore};
 use crate::session::{ExecRequest, ExecSession, WinSize};
 use crate::setup::ids;
-use crate::spec::{KeeperCommand, MachineId, MachineSpec, Nic};
-use crate::wire::message::{ORDER_BYTES_MAX, Order, PROTOCOL, Reply, Request};
+use crate::spec::{KeeperCommand, MachineId, MachineSpec};
+use crate::wire::message::{Order, PROTOCOL, Reply, Request};
+use birth::{Birth, CLEAN_UP_WITHIN, give_up, make_directory, spawn_keeper};
 use client::Client;
 use ranges::{Ranges, Reserved};
 use sweep::sweep;
 
-/// Beyond the spec's own limit: how long a keeper has to clean up and say so, before it is killed and swept up after.
-const CLEAN_UP_WITHIN: Duration = Duration::from_secs(5);
 /// An answer to a question that needs no waiting.
 const ANSWER_WITHIN: Duration = Duration::from_secs(10);
 
@@ -111,7 +110,7 @@ impl SandboxDriver {
             guest: self.guest.clone(),
             uids,
         };
-        let keeper = match self.spawn_keeper(&spec.id, &directory) {
+        let keeper = match spawn_keeper(&self.keeper, &spec.id, &directory) {
             Ok(keeper) => keeper,
             Err(error) => return Err(give_up(&directory, error)),
         };
@@ -134,32 +133,6 @@ impl SandboxDriver {
                 Err(error)
             }
         }
-    }
-
-    /// The keeper, with one end of a socket as its standard input.
-    fn spawn_keeper(
-        &self,
-        id: &MachineId,
-        directory: &Path,
-    ) -> Result<(tokio::process::Child, Client), StartError> {
-        let fail = |attempt: String| move |source| StartError::Host { attempt, source };
-        let (ours, theirs) =
-            std::os::unix::net::UnixStream::pair().map_err(fail("open a socket pair".to_owned()))?;
-        let log = directory.join("keeper.log");
-        let log_file = fs::File::create(&log).map_err(fail(format!("make {}", log.display())))?;
-        let mut command = tokio::process::Command::new(&self.keeper.program);
-        command
-            .args(&self.keeper.arguments)
-            .arg(id.as_str())
-            .stdin(Stdio::from(OwnedFd::from(theirs)))
-            .stdout(Stdio::null())
-            .stderr(log_file)
-            .kill_on_drop(false);
-        let child =
-            command.spawn().map_err(fail(format!("start the keeper {}", self.keeper.program.display())))?;
-        drop(command);
-        let client = Client::over(ours).map_err(fail("speak to the keeper".to_owned()))?;
-        Ok((child, client))
     }
 
     async fn ask(
@@ -277,103 +250,6 @@ impl SandboxDriver {
     }
 }
 
-/// A keeper that makes a machine. Dropped before the machine stands (nobody waits for it any more), it is undone by a task of its own.
-struct Birth {
-    keeper: Option<(tokio::process::Child, Client)>,
-    directory: PathBuf,
-    /// The machine's users, which are free again when everything is undone.
-    reserved: Option<Reserved>,
-}
-
-impl Birth {
-    async fn lead(&mut self, order: &Order) -> Result<Started, StartError> {
-        let Some((child, client)) = &mut self.keeper else {
-            return Err(StartError::KeeperGone("it was undone".to_owned()));
-        };
-        let bytes = serde_json::to_vec(order)
-            .map_err(|error| StartError::SetUp(format!("write the order: {error}")))?;
-        if bytes.len() > ORDER_BYTES_MAX {
-            return Err(StartError::SetUp(format!("an order of {} bytes is too large", bytes.len())));
-        }
-        let told = client.send_order(&bytes).await;
-        let answer = match told {
-            Ok(()) => client.reply().await,
-            Err(error) => Err(error),
-        };
-        match answer {
-            Ok((Reply::Started { limits }, descriptors)) => {
-                let nics =
-                    order.spec.nics.iter().map(|Nic { name, queues, .. }| (name.clone(), *queues)).collect();
-                let nics = ports(nics, descriptors).map_err(|error| StartError::SetUp(error.to_string()))?;
-                client.send(&Request::Commit).await.map_err(|error| StartError::SetUp(error.to_string()))?;
-                Ok(Started { nics, limits })
-            }
-            Ok((Reply::Refused(words), _)) => Err(StartError::SetUp(words)),
-            Ok((other, _)) => Err(StartError::SetUp(out_of_turn(&other).to_string())),
-            Err(error) => {
-                let status = tokio::time::timeout(CLEAN_UP_WITHIN, child.wait()).await;
-                let how = match status {
-                    Ok(Ok(status)) => status.to_string(),
-                    Ok(Err(_)) | Err(_) => error.to_string(),
-                };
-                let log = fs::read_to_string(self.directory.join("keeper.log")).unwrap_or_default();
-                let words: String = log.trim().chars().take(500).collect();
-                Err(StartError::KeeperGone(if words.is_empty() { how } else { format!("{how}: {words}") }))
-            }
-        }
-    }
-
-    /// Waits until the keeper has undone everything, and does it in its place if it does not.
-    async fn undo(&mut self) {
-        let Some(keeper) = self.keeper.take() else { return };
-        undo(keeper, self.directory.clone()).await;
-        self.reserved = None;
-    }
-}
-
-impl Drop for Birth {
-    fn drop(&mut self) {
-        let Some(keeper) = self.keeper.take() else { return };
-        let (directory, reserved) = (self.directory.clone(), self.reserved.take());
-        // Without a runtime the daemon is ending: the keeper sees its socket closed and undoes everything itself.
-        if let Ok(runtime) = tokio::runtime::Handle::try_current() {
-            runtime.spawn(async move {
-                undo(keeper, directory).await;
-                drop(reserved);
-            });
-        }
-    }
-}
-
-async fn undo((mut child, client): (tokio::process::Child, Client), directory: PathBuf) {
-    drop(client);
-    if tokio::time::timeout(CLEAN_UP_WITHIN, child.wait()).await.is_err()
-        && let Err(error) = child.kill().await
-    {
-        tracing::warn!(%error, "a keeper cannot be killed");
-    }
-    for left in sweep_apart(directory).await {
-        tracing::warn!(left, "not removed after a failed start");
-    }
-}
-
-/// Removes a directory in which nothing was made yet.
-fn give_up(directory: &Path, error: StartError) -> StartError {
-    match remove_tree(directory) {
-        Ok(()) => error,
-        Err(source) => {
-            StartError::Host { attempt: format!("remove {} after: {error}", directory.display()), source }
-        }
-    }
-}
-
-fn make_directory(directory: &Path, id: &MachineId) -> Result<(), StartError> {
-    fs::DirBuilder::new().mode(0o700).create(directory).map_err(|source| match source.kind() {
-        io::ErrorKind::AlreadyExists => StartError::Exists(id.clone()),
-        _ => StartError::Host { attempt: format!("make {}", directory.display()), source },
-    })
-}
-
 /// Sweeping kills and waits; it is done on a thread that may block.
 async fn sweep_apart(directory: PathBuf) -> Vec<String> {
     match tokio::task::spawn_blocking(move || sweep(&directory)).await {
@@ -489,15 +365,4 @@ impl Driver for SandboxDriver {
     fn recover(&self) -> Task<'_, Vec<Recovered>, ControlError> {
         Box::pin(self.recover_machines())
     }
-}
-
-/// Writes a length and the order, for the first connection.
-fn order_bytes(order: &[u8]) -> Vec<u8> {
-    let length = u32::try_from(order.len()).expect("an order is bounded");
-    let mut bytes = Vec::with_capacity(order.len() + 4);
-    bytes
-        .write_all(&length.to_le_bytes())
-        .and_then(|()| bytes.write_all(order))
-        .expect("writing to memory cannot fail");
-    bytes
 }

@@ -14,6 +14,7 @@
 //! | `steward` | its share of other slices' registers, and the watch over them |
 //! | [`placement`], [`request`] | whom to ask, where machines go; requests this node coordinates |
 //! | `query`, `reader` | questions and orders of this node's users; reading a record |
+//! | `stored` | values as they are persisted |
 //! | [`engine`] | routes between them; what goes in and comes out |
 //!
 //! # The story of a slice
@@ -46,4 +47,5 @@ pub mod slice;
 #[cfg(test)]
 mod specimen;
 mod steward;
+mod stored;
 pub mod units;

@@ -1,6 +1,6 @@
 //! Stories told once each, in fine weather: what users see when things go as they should, or break in one plain way.
 
-use consort_scheduler::engine::{Answer, Command, OrderFailure};
+use consort_scheduler::engine::{Allow, Answer, Capabilities, Command, Images, OrderFailure, Share};
 use consort_scheduler::identity::HostId;
 use consort_scheduler::limits::{FORMING_MAX, loss_notice};
 use consort_scheduler::message::{OrderKind, Selector, SignedOrder};
@@ -8,6 +8,7 @@ use consort_scheduler::refusal::RequestRefusal;
 use consort_scheduler::resources::Resources;
 use consort_scheduler::slice::charter::{Charter, Founded};
 use consort_scheduler::slice::record::{AbortReason, State};
+use consort_scheduler::slice::spec::Category;
 use consort_scheduler::slice::view::SliceView;
 use consort_scheduler::units::Millis;
 use consort_tests::machines::Life;
@@ -309,4 +310,42 @@ fn a_name_is_given_once_while_its_slice_lives() {
     };
     world.run_until(world.now + 500).unwrap();
     let Answer::Created { .. } = create(&mut world, &again(99)) else { panic!("{}", world.log) };
+}
+
+#[test]
+fn what_an_owner_takes_back_is_not_promised_again_and_what_he_promised_stands() {
+    let mut world = world(vec![room(4, 4096, 4); 2]);
+    let wish = founded(&world, "", "count = 4\nmemory = \"64MiB\"\ndisk = \"1MiB\"");
+    let Answer::Created { .. } = create(&mut world, &wish) else { panic!("{}", world.log) };
+    world.run_until(world.now + 500).unwrap();
+    for host in &mut world.hosts {
+        let share = Share { limit: room(2, 4096, 2), term_max: TERM_MAX, allow: Allow::Everyone };
+        host.engine.as_mut().unwrap().handle_share(share);
+    }
+    let promised = |world: &World| {
+        world.hosts.iter().map(|host| host.engine.as_ref().unwrap().promised().machines).sum::<u64>()
+    };
+    assert_eq!(promised(&world), 4);
+    let mut rng = ChaCha8Rng::seed_from_u64(55);
+    let another = found(&world, 0, &[host_id(0)], "", "memory = \"64MiB\"\ndisk = \"1MiB\"", &mut rng);
+    let Answer::Refused { reason, .. } = create(&mut world, &another) else { panic!("{}", world.log) };
+    assert_eq!(reason, RequestRefusal::NoCapacity);
+    assert_eq!(promised(&world), 4);
+}
+
+#[test]
+fn a_host_that_learns_to_run_a_category_offers_it() {
+    let mut world = world(vec![room(4, 4096, 4)]);
+    let wish = |world: &World, seed| {
+        let mut rng = ChaCha8Rng::seed_from_u64(seed);
+        found(world, 0, &[host_id(0)], "", "category = \"vm\"\nmemory = \"64MiB\"\ndisk = \"1MiB\"", &mut rng)
+    };
+    let before = wish(&world, 1);
+    let Answer::Refused { .. } = create(&mut world, &before) else { panic!("{}", world.log) };
+    let categories = Category::ALL.into();
+    let able = Capabilities { categories, images: Images::Any };
+    world.hosts[0].engine.as_mut().unwrap().handle_capabilities(able);
+    let after = wish(&world, 2);
+    let Answer::Created { slice, .. } = create(&mut world, &after) else { panic!("{}", world.log) };
+    assert_eq!(slice.machines[0].category, Category::Vm);
 }

@@ -59,7 +59,7 @@ pub(crate) struct StoredStay {
 
 impl StoredStay {
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
-        postcard::from_bytes(bytes).ok()
+        crate::stored::decode(bytes)
     }
 }
 

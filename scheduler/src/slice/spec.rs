@@ -223,12 +223,6 @@ impl Spec {
         self.groups.iter().map(|group| u64::from(group.count.max)).sum()
     }
 
-    /// The machines that will do.
-    #[must_use]
-    pub fn machines_min(&self) -> u64 {
-        self.groups.iter().map(|group| u64::from(group.count.min)).sum()
-    }
-
     /// The position of a network.
     #[must_use]
     pub fn network_index(&self, name: &Name) -> Option<usize> {

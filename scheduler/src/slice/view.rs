@@ -348,3 +348,67 @@ fn machines_on(record: &Record, network: usize) -> Vec<MachineOnNetwork> {
         })
         .collect()
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::bounded::List;
+    use crate::message::MachineReport;
+    use crate::resources::Resources;
+    use crate::slice::record::{Assignment, EndReason};
+    use crate::specimen::{founded, host};
+
+    fn record() -> Record {
+        let size = Resources { cpus_milli: 1000, memory_bytes: 256 << 20, disk_bytes: 1 << 30, machines: 1 };
+        let assignment = |number, byte| Assignment {
+            group: 0,
+            number,
+            host: host(byte),
+            category: Category::Sandbox,
+            size,
+        };
+        let forming = Record::forming(&founded("count = 2"), &[assignment(0, 4), assignment(1, 5)]);
+        Record { state: State::Active, ..forming }
+    }
+
+    /// The contract: scripts rely on these names.
+    #[test]
+    fn the_json_of_a_slice_has_the_fields_of_the_contract() {
+        let running = MachineReport { machine: 0, state: MachineState::Running };
+        let view = SliceView::new(&record(), &List::first_of([running]), Some(Millis(5)));
+        let json = serde_json::to_value(&view).unwrap();
+        assert_eq!(json["name"], "a");
+        assert_eq!(json["id"], record().slice.to_string());
+        assert_eq!(json["state"], "active");
+        let machine = &json["machines"][0];
+        assert_eq!((&machine["name"], &machine["category"]), (&"m-0".into(), &"sandbox".into()));
+        assert_eq!(machine["host"], host(4).to_base58());
+        assert_eq!(machine["state"], "running");
+        assert_eq!(json["machines"][1]["state"], "placed");
+        let interface = &machine["interfaces"][0];
+        assert_eq!(interface["network"], "lan");
+        assert_eq!(interface["mac"].as_str().unwrap().len(), "02:00:00:00:00:00".len());
+        assert!(interface["ipv4"].as_str().unwrap().ends_with(".2"));
+        assert!(interface["ipv6"].as_str().unwrap().starts_with("fd"));
+    }
+
+    #[test]
+    fn a_state_has_one_word_and_its_reason_another() {
+        assert_eq!(state_words(State::Active), ("active", None));
+        assert_eq!(state_words(State::Ended(EndReason::TermOver)), ("ended", Some("term_over".into())));
+    }
+
+    #[test]
+    fn the_switch_is_told_of_the_networks_this_host_is_on_and_of_nobody_who_is_lost() {
+        let mut record = record();
+        let networks = SliceNetworks::new(&record, host(4), &[], Millis(9));
+        assert_eq!(networks.networks[0].machines.len(), 2);
+        assert_eq!(networks.networks[0].hosts, [host(5)]);
+        for machine in record.machines.iter_mut().filter(|machine| machine.host == host(5)) {
+            machine.standing = Standing::Lost(LossReason::LeaseLapsed);
+        }
+        let networks = SliceNetworks::new(&record, host(4), &[], Millis(9));
+        assert_eq!((networks.networks[0].machines.len(), networks.networks[0].hosts.len()), (1, 0));
+        assert!(SliceNetworks::new(&record, host(7), &[], Millis(9)).networks.is_empty());
+    }
+}

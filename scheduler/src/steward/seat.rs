@@ -61,11 +61,11 @@ pub(crate) struct StoredSeat {
 
 impl StoredSeat {
     pub(crate) fn encode(&self) -> Vec<u8> {
-        postcard::to_stdvec(self).expect("a seat holds nothing postcard cannot write")
+        crate::stored::encode(self)
     }
 
     pub(crate) fn decode(bytes: &[u8]) -> Option<Self> {
-        postcard::from_bytes(bytes).ok()
+        crate::stored::decode(bytes)
     }
 
     /// The slice, and what was accepted.

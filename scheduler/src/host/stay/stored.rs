@@ -107,7 +107,7 @@ impl Stay {
             stage,
             boot: ctx.config.boot,
         };
-        let value = postcard::to_stdvec(&stored).expect("a stay holds nothing postcard cannot write");
+        let value = crate::stored::encode(&stored);
         ctx.output(Output::Persist { key: key(self.founded.slice), value: Some(value) });
     }
 }

@@ -13,6 +13,7 @@ fn main() {
     let guest = manifest.parent().expect("the crate is in the workspace").join("guest");
     println!("cargo::rerun-if-changed={}", guest.join("src").display());
     println!("cargo::rerun-if-changed={}", guest.join("Cargo.toml").display());
+    println!("cargo::rerun-if-changed={}", guest.with_file_name("Cargo.lock").display());
     println!("cargo::rerun-if-changed=build.rs");
     let target = env::var("TARGET").expect("cargo sets it");
     let directory = PathBuf::from(env::var_os("OUT_DIR").expect("cargo sets it")).join("guest");

@@ -4,6 +4,9 @@
 //! speaks over `DIR/machines/<id>/keeper.sock`. It holds no state that a restart could lose: [`Driver::recover`] reads everything back
 //! from the directories and the keepers.
 //!
+//! A service manager must let keepers be when it stops the daemon (systemd: `KillMode=process`, and `Delegate=yes` for the limits), and
+//! whoever is PID 1 above them must collect orphans, as every init does.
+//!
 //! | in a machine's directory | meaning |
 //! |---|---|
 //! | `keeper.sock` | the keeper's socket, 0600 |

@@ -108,6 +108,12 @@ fn measure(plan: Plan) {
         median(&cpu[0]),
         median(&cpu[1])
     );
+    for site in &world.sites {
+        println!(
+            "datagrams dropped by the kernel before a worker came: {}",
+            site.plane.snapshot().receive_queue_drops
+        );
+    }
     println!("offloads {:?}, costs {:?}", a.plane.snapshot().udp_offloads, a.plane.snapshot().cipher_costs);
     let (p50, p99) = round_trips(&world, 2000);
     println!("round trip between machines   p50 {p50:?}  p99 {p99:?}");

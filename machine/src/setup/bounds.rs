@@ -45,6 +45,33 @@ pub(crate) fn cut_capabilities() -> Result<(), SetUpError> {
     set_capabilities(None, sets).map_err(SetUpError::at("cut the capabilities"))
 }
 
+/// What the kernel counts for each user namespace, and what a machine may have of it: no namespaces at all, so that a hole in the system
+/// call filter would not be enough; and file watches as a desktop has them, so that one machine does not use up those of the daemon's user.
+const COUNTED: [(&str, u32); 10] = [
+    ("max_user_namespaces", 0),
+    ("max_mnt_namespaces", 0),
+    ("max_pid_namespaces", 0),
+    ("max_net_namespaces", 0),
+    ("max_ipc_namespaces", 0),
+    ("max_uts_namespaces", 0),
+    ("max_cgroup_namespaces", 0),
+    ("max_time_namespaces", 0),
+    ("max_inotify_instances", 128),
+    ("max_inotify_watches", 65_536),
+];
+
+/// Sets the counts of this user namespace (`/proc/sys/user`, namespaces(7)); a kernel that counts less has fewer files.
+pub(crate) fn count_kernel_objects() -> Result<(), SetUpError> {
+    for (name, most) in COUNTED {
+        let path = format!("/proc/sys/user/{name}");
+        match std::fs::write(&path, most.to_string()) {
+            Err(error) if error.kind() == std::io::ErrorKind::NotFound => {}
+            other => other.map_err(SetUpError::at(format!("write {most} to {path}")))?,
+        }
+    }
+    Ok(())
+}
+
 /// What resource limits must do because cgroups do not.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) struct Substitutes {

@@ -174,6 +174,11 @@ fn kernel_settings_and_secrets_are_closed(world: &World) -> Result<Outcome> {
             "cat /proc/kcore /proc/keys /proc/kallsyms /proc/timer_list 2>/dev/null | head -c 100",
         )?;
         ensure!(secrets.stdout.is_empty(), "{}", secrets.stdout);
+        let counts = world.shell(
+            id,
+            "cat /proc/sys/user/max_*_namespaces | sort -u; echo 9 > /proc/sys/user/max_user_namespaces",
+        )?;
+        ensure!(counts.stdout == "0\n" && counts.code != 0, "{counts:?}");
         let devices = world.shell(id, "ls -l /dev | grep ^b; mknod /tmp/disk b 8 0 && echo made")?;
         ensure!(devices.stdout.is_empty(), "{}", devices.stdout);
         Ok(Passed)

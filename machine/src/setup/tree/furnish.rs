@@ -11,6 +11,7 @@ use rustix::mount::{MountAttrFlags, OpenTreeFlags, open_tree};
 use super::mount::{Kind, READ_ONLY_FILE, close, copy_of, fresh, put};
 use crate::driver::Uids;
 use crate::setup::SetUpError;
+use crate::setup::bounds::count_kernel_objects;
 
 /// What of `/proc`, beside the processes' own directories and links, may be seen: what tools need to say how busy the kernel is and what
 /// it can do. All of it can only be read. Everything else is covered, also what a later kernel adds: on a host where the machine's root
@@ -91,14 +92,14 @@ pub(super) fn raise_consort(guest: &OwnedFd, settings: &str) -> Result<(), SetUp
     close(&mount).map_err(SetUpError::at("close /consort"))
 }
 
-/// Covers what of `/proc` is not the machine's, and closes the kernel's settings to writing. The last step, because what was set up before
+/// Covers what of `/proc` is not the machine's, sets what the kernel counts, and closes the kernel's settings to writing. The last step, because what was set up before
 /// writes to `/proc/sys`.
 pub(crate) fn mask_proc() -> Result<(), SetUpError> {
     let read_only = READ_ONLY_FILE | MountAttrFlags::MOUNT_ATTR_NOEXEC;
     let copy = |path: &str, flags| {
         copy_of(CWD, Path::new(path), flags).map_err(SetUpError::at(format!("take {path}")))
     };
-    put(&copy("/proc/sys", read_only)?, "/proc/sys", Kind::Directory)?;
+    let settings = copy("/proc/sys", read_only)?;
     let empty = fresh("tmpfs", &[("mode", "555"), ("size", "4k")], read_only)?;
     for entry in fs::read_dir("/proc").map_err(SetUpError::at("read /proc"))? {
         let entry = entry.map_err(SetUpError::at("read /proc"))?;
@@ -125,7 +126,9 @@ pub(crate) fn mask_proc() -> Result<(), SetUpError> {
             put(&copy("/dev/null", MountAttrFlags::MOUNT_ATTR_NOSUID)?, &path, Kind::File)?;
         }
     }
-    Ok(())
+    // From here on not even a detached mount can be made, since it is a namespace to the kernel; the one that is left is at hand.
+    count_kernel_objects()?;
+    put(&settings, "/proc/sys", Kind::Directory)
 }
 
 /// Shows a terminal of the machine as its console.

@@ -168,7 +168,12 @@ impl Pieces {
         let plain = MountAttrFlags::MOUNT_ATTR_NOSUID
             | MountAttrFlags::MOUNT_ATTR_NODEV
             | MountAttrFlags::MOUNT_ATTR_NOEXEC;
-        let proc = fresh("proc", &[], plain)?;
+        let proc = fresh("proc", &[], plain).map_err(|error| {
+            // The kernel shows nobody more of /proc than he sees already.
+            SetUpError(format!(
+                "{error} (the /proc of this node must be whole; containers cover parts of it)"
+            ))
+        })?;
         pivot(&root, &self.place)?;
         drop(root);
         put(&proc, "/proc", Kind::Directory)?;

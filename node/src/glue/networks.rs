@@ -101,15 +101,21 @@ impl Networks {
                 tracing::error!(network = %network.id, %error, "the switch does not take the network");
                 continue;
             }
-            if let Some(grant) = &network.grant {
-                for host in &network.hosts {
-                    if let Err(error) = self.data.offer_grant(NetworkId(network.id.0), *host, grant.to_vec())
-                    {
-                        tracing::error!(network = %network.id, %host, %error, "no channel can be opened to the host");
-                    }
-                }
-            }
+            network.hosts.iter().for_each(|host| self.offer(network, *host));
         }
+    }
+
+    fn offer(&self, network: &NetworkView, host: HostId) {
+        let Some(grant) = &network.grant else { return };
+        if let Err(error) = self.data.offer_grant(NetworkId(network.id.0), host, grant.to_vec()) {
+            tracing::error!(network = %network.id, %host, %error, "no channel can be opened to the host");
+        }
+    }
+
+    /// A link that is new has none of the grants its predecessor had: a peer that was removed and told of again lost them.
+    fn offer_all(&self, peer: HostId) {
+        let shared = self.networks().filter(|(_, network)| network.hosts.contains(&peer));
+        shared.for_each(|(_, network)| self.offer(network, peer));
     }
 
     /// The switch forgets a slice.
@@ -151,7 +157,10 @@ impl Networks {
             Event::ChannelRefused { peer, network, reason } => {
                 tracing::warn!(%peer, %network, ?reason, "the peer does not let this host into the network");
             }
-            Event::LinkUp { peer } => tracing::info!(%peer, "link up"),
+            Event::LinkUp { peer } => {
+                tracing::info!(%peer, "link up");
+                self.offer_all(peer);
+            }
             Event::LinkDown { peer, reason } => tracing::info!(%peer, ?reason, "link down"),
             Event::Roamed { peer, from, to } => tracing::info!(%peer, %from, %to, "link moved"),
             _ => {}

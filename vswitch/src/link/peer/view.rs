@@ -1,0 +1,105 @@
+//! What others see of a link: its route for workers, its state for people.
+
+use std::{sync::Arc, time::Instant};
+
+use super::Link;
+use crate::{
+    link::{
+        channel::{Channel, Sendable},
+        path_mtu::BASE,
+        route::{Route, SendState, Sending},
+        snapshot::{ChannelSnapshot, LinkSnapshot, LinkState},
+    },
+    session::Session,
+    wire::{DATA_OVERHEAD, INNER_BYTES},
+};
+
+/// What a datagram is longer than its frame, as a size of datagrams.
+const FRAME_OVERHEAD: u16 = 36;
+const _: () = assert!(FRAME_OVERHEAD as usize == DATA_OVERHEAD && INNER_BYTES == 4 && BASE > FRAME_OVERHEAD);
+
+impl Link {
+    pub(super) fn wanted(&self) -> bool {
+        self.channels.values().any(Channel::wanted)
+    }
+
+    /// Whether workers must see another route; asked once.
+    pub(in crate::link) fn take_changed(&mut self) -> bool {
+        std::mem::take(&mut self.changed)
+    }
+
+    pub(in crate::link) fn route(&self) -> Route {
+        let sending = match (self.slots.current(), self.endpoint) {
+            (Some(session), Some(endpoint)) if self.up => Some(Sending {
+                session: Arc::clone(session),
+                endpoint,
+                datagram_bytes: self.mtu.datagram_bytes().into(),
+            }),
+            _ => None,
+        };
+        let send = self.channels.iter().filter_map(|(network, channel)| match channel.sendable() {
+            Sendable::Open { number: channel, until } if self.up => {
+                Some((*network, SendState::Open { channel, until }))
+            }
+            Sendable::Open { .. } | Sendable::Waiting => Some((*network, SendState::Waiting)),
+            Sendable::No => None,
+        });
+        let mut receive: Vec<_> = self
+            .channels
+            .iter()
+            .filter_map(|(network, channel)| {
+                channel.receivable().map(|(number, until)| (number, *network, until))
+            })
+            .collect();
+        receive.sort_unstable_by_key(|(number, ..)| *number);
+        Route {
+            peer: self.peer,
+            sending,
+            send: send.collect(),
+            receive,
+            counters: Arc::clone(&self.counters),
+        }
+    }
+
+    pub(in crate::link) fn sessions(&self) -> impl Iterator<Item = &Arc<Session>> {
+        self.slots.opening()
+    }
+
+    pub(in crate::link) fn snapshot(&self, now: Instant) -> LinkSnapshot {
+        let session = self.slots.current();
+        let loss = session.map_or(0.0, |session| {
+            let (opened, sealed) = session.opened();
+            #[expect(clippy::cast_precision_loss, reason = "a ratio for people")]
+            if sealed == 0 { 0.0 } else { 1.0 - (opened.min(sealed) as f64 / sealed as f64) }
+        });
+        LinkSnapshot {
+            peer: self.host,
+            state: match (self.up, self.down) {
+                (true, _) => LinkState::Up,
+                (false, _) if self.slots.attempt.is_some() => LinkState::Connecting,
+                (false, Some(reason)) => LinkState::Down(reason),
+                (false, None) => LinkState::Idle,
+            },
+            address: self.endpoint,
+            round_trip_micros: self
+                .live
+                .round_trip()
+                .map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX)),
+            loss,
+            datagram_bytes: self.mtu.datagram_bytes(),
+            frame_bytes: self.mtu.datagram_bytes() - FRAME_OVERHEAD,
+            suite: session.map(|session| session.suite()),
+            session_seconds: session
+                .map(|session| now.saturating_duration_since(session.established()).as_secs()),
+            channels: self
+                .channels
+                .iter()
+                .map(|(network, channel)| {
+                    let (outbound, inbound) = channel.words(now);
+                    ChannelSnapshot { network: *network, outbound, inbound }
+                })
+                .collect(),
+            counts: self.counters.read(),
+        }
+    }
+}

@@ -1,0 +1,9 @@
+//! Links against each other over a simulated network.
+
+mod channels;
+mod hostile;
+mod opening;
+mod path;
+mod rekeying;
+mod upkeep;
+mod world;

@@ -3,6 +3,7 @@
 //! One binary for all of them: linking the node is dear.
 
 mod crash;
+mod demo;
 mod overlay;
 mod slice;
 mod support;

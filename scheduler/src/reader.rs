@@ -30,7 +30,6 @@ struct Round {
     sent_at: Millis,
     reading: Reading<HostId, Record>,
     forbidden: usize,
-    unknown: usize,
     reports: BTreeMap<u8, MachineState>,
     left: Millis,
 }
@@ -76,6 +75,11 @@ impl RecordReader {
         self.known.as_ref()
     }
 
+    /// Whether this is an answer to the question under way, from one of those that were asked.
+    pub(crate) fn awaits(&self, from: HostId, round_id: u64) -> bool {
+        self.round.as_ref().is_some_and(|round| round.id == round_id) && self.stewards.contains(&from)
+    }
+
     /// Begins a round, in place of one that is under way.
     pub(crate) fn ask(&mut self, ctx: &mut Context<'_>, reader: &Reader) {
         use rand_core::Rng;
@@ -86,7 +90,6 @@ impl RecordReader {
             sent_at: ctx.now,
             reading: Reading::new(self.stewards.len()),
             forbidden: 0,
-            unknown: 0,
             reports: BTreeMap::new(),
             left: Millis(u64::MAX),
         });
@@ -119,18 +122,12 @@ impl RecordReader {
         reports: &Reports,
         left: Millis,
     ) -> ReadOutcome {
-        let Some(round) = self.round.as_mut().filter(|round| round.id == round_id) else {
-            return ReadOutcome::Waiting;
-        };
-        if !self.stewards.contains(&from) {
+        if !self.awaits(from, round_id) {
             return ReadOutcome::Waiting;
         }
+        let Some(round) = &mut self.round else { return ReadOutcome::Waiting };
         let accepted = match held {
-            Held::Empty => None,
-            Held::Unknown => {
-                round.unknown += 1;
-                None
-            }
+            Held::Empty | Held::Unknown => None,
             Held::Forbidden => {
                 round.forbidden += 1;
                 None

@@ -24,7 +24,7 @@ pub use fuzz::fuzz_entry;
 
 use crate::host::{self, HostRole, StoredStay};
 use crate::identity::HostId;
-use crate::message::{self, AskKind, Message, Reports, Selector, SignedOrder, SliceHint};
+use crate::message::{self, AskKind, Message, Selector, SignedOrder, SliceHint};
 use crate::query::{Queries, Question};
 use crate::register::Accepted;
 use crate::request::Requests;
@@ -203,6 +203,7 @@ impl Engine {
         .into_iter()
         .flatten()
         .min()
+        .filter(|at| *at < Millis(u64::MAX))
     }
 
     /// The next thing to do, in order.
@@ -325,8 +326,11 @@ impl Engine {
                 None
             }
             Message::Standing { slice, round, held, reports, grants, left } => {
-                self.queries.handle_standing(ctx, from, round, &held, &reports, left);
-                host.handle_standing(ctx, from, slice, round, held, &grants, &Reports::new());
+                if self.queries.awaits(from, round) {
+                    self.queries.handle_standing(ctx, from, round, &held, &reports, left);
+                } else {
+                    host.handle_standing(ctx, from, slice, round, held, &grants);
+                }
                 None
             }
             Message::Settle { charter, abort } => {

@@ -176,7 +176,6 @@ impl HostRole {
     }
 
     /// A steward answered a reading of ours.
-    #[expect(clippy::too_many_arguments, reason = "the fields of one message")]
     pub(crate) fn handle_standing(
         &mut self,
         ctx: &mut Context<'_>,
@@ -185,11 +184,12 @@ impl HostRole {
         round: u64,
         held: Held,
         grants: &Grants,
-        reports: &Reports,
     ) {
         if let Some(stay) = self.stays.get_mut(&slice) {
-            let fate = stay.handle_standing(ctx, &mut self.ledger, from, round, held, grants, reports);
+            let fate = stay.handle_standing(ctx, &mut self.ledger, from, round, held, grants);
             self.settle_fate(ctx, slice, fate);
+        } else {
+            ctx.count("standing_not_asked_for");
         }
     }
 

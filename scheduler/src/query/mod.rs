@@ -157,6 +157,12 @@ impl Queries {
         self.drive(ctx, |query, ctx, command| query.found(ctx, command, from, round, slices));
     }
 
+    /// Whether this is an answer to a reading of a user's.
+    pub(crate) fn awaits(&self, from: HostId, round: u64) -> bool {
+        let awaits = |query: &Query| matches!(&query.phase, Phase::Reading { reader, .. } if reader.awaits(from, round));
+        self.queries.values().any(awaits)
+    }
+
     /// A steward answered a reading.
     pub(crate) fn handle_standing(
         &mut self,
@@ -254,7 +260,9 @@ impl Query {
         if *round != answered || !waiting.remove(&from) {
             return false;
         }
-        let selected = slices.iter().filter(|hint| self.selector.selects(hint.slice, &hint.name));
+        let sound =
+            |hint: &&SliceHint| !hint.stewards.is_empty() && self.selector.selects(hint.slice, &hint.name);
+        let selected = slices.iter().filter(sound);
         selected.take(crate::limits::HINTS_MAX).for_each(|hint| merge(found, hint.clone()));
         if self.goal != Goal::List && found.values().any(|hint| !hint.state.is_final()) {
             *until = (*until).min(ctx.now.plus(FOUND_GRACE));

@@ -185,7 +185,6 @@ impl Stay {
     }
 
     /// A steward answered.
-    #[expect(clippy::too_many_arguments, reason = "the fields of one message")]
     pub(super) fn handle_standing(
         &mut self,
         ctx: &mut Context<'_>,
@@ -194,12 +193,15 @@ impl Stay {
         round: u64,
         held: Held,
         grants: &Grants,
-        reports: &Reports,
     ) -> Fate {
+        if !self.reader.awaits(from, round) {
+            ctx.count("standing_not_asked_for");
+            return Fate::Stay;
+        }
         for (network, grant) in grants {
             self.fresh_grants.entry(*network).or_insert_with(|| grant.clone());
         }
-        match self.reader.handle_standing(from, round, held, reports, Millis::ZERO) {
+        match self.reader.handle_standing(from, round, held, &Reports::new(), Millis::ZERO) {
             ReadOutcome::Waiting => Fate::Stay,
             ReadOutcome::Unsettled => {
                 self.ask_to_settle(ctx);

@@ -14,6 +14,7 @@ use zeroize::Zeroizing;
 
 use crate::{
     HostId,
+    config::{AttachError, DataPlaneConfig, PeerConfig, PeerError, StartError, WORKERS_MAX},
     driver::{
         clock,
         counters::{WorkerCounters, WorkerCounts},
@@ -22,137 +23,16 @@ use crate::{
         keeper::{Keeper, KeeperShared},
         poll::Waker,
         published::Published,
-        tap::{QUEUES_MAX, TapError, TapQueue},
+        tap::{QUEUES_MAX, TapQueue},
         udp::Socket,
         worker::{Port, Ports, Worker, WorkersShared},
     },
     entropy::Entropy,
-    link::{
-        ChannelRequest, DATAGRAM_PROBED_MAX, LinkSnapshot, Links, LinksConfig, LinksFull, RefusalCounters,
-        RefusalCounts, Routes,
-    },
-    session::{CALM_PER_SECOND, Costs, Identity, PublicKey, SessionLimits, SharedSecret, StaticSecret},
-    switch::{
-        AttachError as SwitchAttachError, NetworkConfig, NetworkId, PeersFull, PortConfig, PortId,
-        SetNetworkError, Switch, SwitchSnapshot,
-    },
-    wire::control::{GRANT_BYTES_MAX, GrantRefusal},
+    link::{ChannelRequest, LinkSnapshot, Links, LinksConfig, RefusalCounters, RefusalCounts, Routes},
+    session::{CALM_PER_SECOND, Costs, Identity, PublicKey},
+    switch::{NetworkConfig, NetworkId, PortConfig, PortId, SetNetworkError, Switch, SwitchSnapshot},
+    wire::control::GrantRefusal,
 };
-
-/// Workers of one data plane; they are numbered in a byte, the last number is the keeper's.
-pub const WORKERS_MAX: usize = 64;
-
-/// What a data plane is started with.
-#[derive(Debug)]
-pub struct DataPlaneConfig {
-    /// This host.
-    pub host: HostId,
-    /// Its static key, whose public half the host's record names.
-    pub static_secret: StaticSecret,
-    /// The overlay's link secret.
-    pub psk: SharedSecret,
-    /// Where datagrams come in. Port 0: any.
-    pub listen: SocketAddr,
-    /// Threads that move frames; 0: one for each core.
-    pub workers: usize,
-    /// Entropy drawn for this start. It is mixed with the system's own, so that a repeated seed does not repeat a key.
-    pub seed: [u8; 32],
-    /// How long a session's keys serve.
-    pub limits: SessionLimits,
-    /// The largest datagram (UDP payload) that is probed for or sent; above what the interface takes it does no harm.
-    pub datagram_bytes_max: u16,
-}
-
-impl DataPlaneConfig {
-    /// The usual settings.
-    pub fn new(
-        host: HostId,
-        static_secret: StaticSecret,
-        psk: SharedSecret,
-        listen: SocketAddr,
-        seed: [u8; 32],
-    ) -> Self {
-        Self {
-            host,
-            static_secret,
-            psk,
-            listen,
-            workers: 0,
-            seed,
-            limits: SessionLimits::default(),
-            datagram_bytes_max: DATAGRAM_PROBED_MAX,
-        }
-    }
-}
-
-/// A host that has a link.
-#[derive(Debug, Clone)]
-pub struct PeerConfig {
-    /// Who.
-    pub host: HostId,
-    /// Its static public key, proved by its signed record.
-    pub static_key: [u8; 32],
-    /// Where it may be reached; the best first.
-    pub addresses: Vec<SocketAddr>,
-}
-
-/// Why a data plane does not start.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum StartError {
-    /// The UDP port.
-    #[error("cannot listen on UDP {listen}: {source}")]
-    Listen {
-        /// Where.
-        listen: SocketAddr,
-        /// Why.
-        source: io::Error,
-    },
-    /// The number of workers.
-    #[error("at most {WORKERS_MAX} workers, not {0}")]
-    Workers(usize),
-    /// A descriptor or thread the data plane needs for itself.
-    #[error("cannot {what}: {source}")]
-    Resource {
-        /// What was attempted.
-        what: &'static str,
-        /// Why.
-        source: io::Error,
-    },
-}
-
-/// Why a machine is not attached.
-#[derive(Debug, thiserror::Error)]
-#[non_exhaustive]
-pub enum AttachError {
-    /// The switch does not take it.
-    #[error(transparent)]
-    Switch(#[from] SwitchAttachError),
-    /// The TAP cannot be used.
-    #[error(transparent)]
-    Tap(#[from] TapError),
-    /// The TAP was opened without virtio headers.
-    #[error("TAP {0:?} must be opened with IFF_VNET_HDR")]
-    NoVnetHeader(String),
-    /// The number of descriptors.
-    #[error("a port has 1 to {QUEUES_MAX} TAP queues, not {0}")]
-    Queues(usize),
-}
-
-/// Why a peer or grant is not taken.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
-#[non_exhaustive]
-pub enum PeerError {
-    /// The switch names no more hosts.
-    #[error(transparent)]
-    PeersFull(#[from] PeersFull),
-    /// There are as many links as a host may have.
-    #[error(transparent)]
-    LinksFull(#[from] LinksFull),
-    /// The grant is empty, or longer than a channel message takes, or the link has as many networks as it may.
-    #[error("a grant has 1 to {GRANT_BYTES_MAX} bytes, and a link carries a bounded number of networks")]
-    Grant,
-}
 
 /// Everything worth showing.
 #[derive(Debug, Clone, serde::Serialize)]

@@ -25,6 +25,7 @@
 //! - Workers take no lock per frame and wait for nobody; order inside a flow is kept.
 
 pub mod bench;
+mod config;
 mod data_plane;
 mod driver;
 mod entropy;
@@ -36,9 +37,9 @@ mod link;
 pub mod mac;
 pub mod neighbour;
 pub mod offload;
+pub mod session;
 #[cfg(test)]
 mod specimen;
-pub mod session;
 mod split;
 pub mod switch;
 pub mod table;
@@ -49,10 +50,12 @@ pub mod wire;
 
 pub use libp2p_identity::PeerId as HostId;
 
-pub use data_plane::{AttachError, DataPlane, DataPlaneConfig, PeerConfig, PeerError, Snapshot, StartError, WORKERS_MAX};
+pub use config::{AttachError, DataPlaneConfig, PeerConfig, PeerError, StartError, WORKERS_MAX};
+pub use data_plane::{DataPlane, Snapshot};
 pub use driver::{counters::WorkerCounts, events::EventReceiver, tap};
 pub use link::{
-    ChannelRequest, ChannelSnapshot, Event, LinkCounts, LinkDownReason, LinkSnapshot, LinkState, LinksFull, RefusalCounts,
+    ChannelRequest, ChannelSnapshot, Event, LinkCounts, LinkDownReason, LinkSnapshot, LinkState, LinksFull,
+    RefusalCounts,
 };
 pub use mac::MacAddr;
 pub use session::{SessionLimits, SharedSecret, StaticSecret};

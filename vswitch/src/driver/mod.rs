@@ -12,6 +12,7 @@
 //!
 //! Drivers decide nothing: what a datagram or frame means is said by [`crate::link`] and [`crate::switch`].
 
+mod address;
 pub(crate) mod clock;
 pub(crate) mod counters;
 pub(crate) mod events;
@@ -19,6 +20,7 @@ pub(crate) mod inbox;
 pub(crate) mod keeper;
 pub(crate) mod poll;
 pub(crate) mod published;
+mod sender;
 pub mod tap;
 pub(crate) mod udp;
 pub(crate) mod worker;

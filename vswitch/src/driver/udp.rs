@@ -14,7 +14,7 @@
 use std::{
     io,
     mem::{MaybeUninit, size_of},
-    net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr, SocketAddrV4, SocketAddrV6, UdpSocket},
+    net::{SocketAddr, UdpSocket},
     os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd},
     sync::atomic::{AtomicBool, Ordering::Relaxed},
 };
@@ -24,6 +24,7 @@ use rustix::{
     net::{AddressFamily, SocketFlags, SocketType, sockopt},
 };
 
+use super::address::{address, write_address};
 use crate::link::{Transmit, Transmitted};
 
 /// Bytes for the largest datagram or joined run of datagrams.
@@ -216,7 +217,7 @@ impl Socket {
 
     fn send_message(&self, to: SocketAddr, bytes: &[u8], stride: Option<u16>) -> io::Result<()> {
         let mut name = MaybeUninit::<libc::sockaddr_storage>::zeroed();
-        let name_len = self.write_address(to, &mut name)?;
+        let name_len = write_address(self.local, to, &mut name)?;
         let mut control = Control([0; CONTROL_BYTES]);
         let mut piece = libc::iovec { iov_base: bytes.as_ptr().cast_mut().cast(), iov_len: bytes.len() };
         let mut message = header(&mut piece);
@@ -252,51 +253,6 @@ impl Socket {
             Ok(0) => Err(io::ErrorKind::WouldBlock.into()),
             Ok(_) | Err(rustix::io::Errno::INTR) => Ok(()),
             Err(error) => Err(error.into()),
-        }
-    }
-
-    fn write_address(
-        &self,
-        to: SocketAddr,
-        place: &mut MaybeUninit<libc::sockaddr_storage>,
-    ) -> io::Result<libc::socklen_t> {
-        let to = match (to, self.local) {
-            (SocketAddr::V4(to), SocketAddr::V6(_)) => {
-                SocketAddr::V6(SocketAddrV6::new(to.ip().to_ipv6_mapped(), to.port(), 0, 0))
-            }
-            (SocketAddr::V6(_), SocketAddr::V4(_)) => return Err(io::ErrorKind::AddrNotAvailable.into()),
-            (to, _) => to,
-        };
-        match to {
-            SocketAddr::V4(to) => {
-                let value = libc::sockaddr_in {
-                    sin_family: INET,
-                    sin_port: to.port().to_be(),
-                    sin_addr: libc::in_addr { s_addr: u32::from_ne_bytes(to.ip().octets()) },
-                    sin_zero: [0; 8],
-                };
-                #[expect(unsafe_code, reason = "writes one address type into the room for all")]
-                // SAFETY: sockaddr_storage is larger than every address type and as aligned.
-                unsafe {
-                    place.as_mut_ptr().cast::<libc::sockaddr_in>().write(value);
-                }
-                Ok(size::<libc::sockaddr_in>())
-            }
-            SocketAddr::V6(to) => {
-                let value = libc::sockaddr_in6 {
-                    sin6_family: INET6,
-                    sin6_port: to.port().to_be(),
-                    sin6_flowinfo: to.flowinfo(),
-                    sin6_addr: libc::in6_addr { s6_addr: to.ip().octets() },
-                    sin6_scope_id: to.scope_id(),
-                };
-                #[expect(unsafe_code, reason = "writes one address type into the room for all")]
-                // SAFETY: sockaddr_storage is larger than every address type and as aligned.
-                unsafe {
-                    place.as_mut_ptr().cast::<libc::sockaddr_in6>().write(value);
-                }
-                Ok(size::<libc::sockaddr_in6>())
-            }
         }
     }
 }
@@ -347,14 +303,9 @@ fn steer(fd: &OwnedFd, count: u32) -> io::Result<()> {
 
 /// The size of a C type, as C functions take it.
 #[expect(clippy::cast_possible_truncation, reason = "C types here have a few bytes")]
-const fn size<T>() -> libc::socklen_t {
+pub(super) const fn size<T>() -> libc::socklen_t {
     size_of::<T>() as libc::socklen_t
 }
-
-#[expect(clippy::cast_possible_truncation, reason = "families are small numbers")]
-const INET: libc::sa_family_t = libc::AF_INET as libc::sa_family_t;
-#[expect(clippy::cast_possible_truncation, reason = "families are small numbers")]
-const INET6: libc::sa_family_t = libc::AF_INET6 as libc::sa_family_t;
 
 /// Room for control messages, as aligned as their header.
 #[repr(C, align(8))]
@@ -415,30 +366,6 @@ fn stride(message: &libc::msghdr) -> Option<usize> {
     None
 }
 
-fn address(name: &libc::sockaddr_storage) -> Option<SocketAddr> {
-    match libc::c_int::from(name.ss_family) {
-        libc::AF_INET => {
-            #[expect(unsafe_code, reason = "reads the address type that the family names")]
-            // SAFETY: the family says that the kernel wrote a sockaddr_in; the storage is larger and as aligned.
-            let value = unsafe { &*(&raw const *name).cast::<libc::sockaddr_in>() };
-            let ip = Ipv4Addr::from(value.sin_addr.s_addr.to_ne_bytes());
-            Some(SocketAddrV4::new(ip, u16::from_be(value.sin_port)).into())
-        }
-        libc::AF_INET6 => {
-            #[expect(unsafe_code, reason = "reads the address type that the family names")]
-            // SAFETY: as above, for sockaddr_in6.
-            let value = unsafe { &*(&raw const *name).cast::<libc::sockaddr_in6>() };
-            let ip = Ipv6Addr::from(value.sin6_addr.s6_addr);
-            let port = u16::from_be(value.sin6_port);
-            Some(match IpAddr::V6(ip).to_canonical() {
-                IpAddr::V4(ip) => SocketAddrV4::new(ip, port).into(),
-                IpAddr::V6(ip) => SocketAddrV6::new(ip, port, 0, value.sin6_scope_id).into(),
-            })
-        }
-        _ => None,
-    }
-}
-
 fn set_option(fd: &OwnedFd, level: libc::c_int, name: libc::c_int, value: libc::c_int) -> io::Result<()> {
     #[expect(unsafe_code, reason = "rustix has no such option")]
     // SAFETY: the value's address and size are given; the kernel only reads it.
@@ -451,6 +378,8 @@ fn set_option(fd: &OwnedFd, level: libc::c_int, name: libc::c_int, value: libc::
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     fn receive(socket: &Socket) -> Vec<(usize, Received)> {

@@ -1,0 +1,104 @@
+//! From what a port gave to what links carry: a frame or super-frame for one peer, cut, sealed and sent, or held for its link.
+
+use std::{sync::Arc, time::Instant};
+
+use super::{inbox::Input, udp::Socket, worker::WorkersShared};
+use crate::{
+    link::{Egress, NotSent, Route, Routes},
+    offload::{Checksum, Prepared, VnetHeader, prepare, split::complete},
+    switch::{NetworkId, PeerIndex},
+};
+
+/// The largest frame that goes to a peer before its path is known, for frames that wait for their link.
+const WAITING_FRAME_BYTES: usize = 1100;
+
+/// What sending to peers needs.
+pub(super) struct Sender<'a> {
+    pub(super) now: Instant,
+    pub(super) shared: &'a WorkersShared,
+    pub(super) egress: &'a mut Egress,
+    pub(super) socket: &'a Socket,
+    pub(super) scratch: &'a mut [u8],
+}
+
+impl Sender<'_> {
+    /// Sends a frame or super-frame to one peer. The header is changed where a checksum is completed in place.
+    pub(super) fn send(
+        &mut self,
+        routes: &Routes,
+        peer: PeerIndex,
+        network: NetworkId,
+        header: &mut VnetHeader,
+        frame: &mut [u8],
+    ) {
+        let counters = &*self.shared.counters;
+        let Some(route) = routes.peers.get(&peer) else { return counters.no_link.one() };
+        counters.note_questions(frame);
+        match Egress::channel(self.now, route, network) {
+            Ok(channel) => self.send_open(route, channel, header, frame),
+            Err(NotSent::Refused) => {}
+            Err(NotSent::Waiting) => self.hold(peer, network, header, frame),
+        }
+    }
+
+    fn send_open(&mut self, route: &Arc<Route>, channel: u32, header: &mut VnetHeader, frame: &mut [u8]) {
+        let frame_max = Egress::frame_bytes_max(route);
+        let mut out = self.socket;
+        match prepare(header, frame, frame_max) {
+            Ok(Prepared::Single { partial }) if frame.len() <= frame_max => {
+                let checksum = if partial { Checksum::Partial } else { Checksum::Complete };
+                self.egress.whole(route, channel, checksum, frame.len(), &mut out).copy_from_slice(frame);
+            }
+            Ok(Prepared::Single { partial }) => {
+                if partial && !self.complete(header, frame) {
+                    return;
+                }
+                // Refusals are counted by the link.
+                let _ = self.egress.cut(route, channel, frame, &mut out);
+            }
+            Ok(Prepared::Segments(segments)) => {
+                for index in 0..segments.count() {
+                    let len = segments.frame_bytes(index);
+                    if len <= frame_max {
+                        let room = self.egress.whole(route, channel, Checksum::Partial, len, &mut out);
+                        segments.write(frame, index, Checksum::Partial, room);
+                    } else {
+                        let len = segments.write(frame, index, Checksum::Complete, self.scratch);
+                        let _ = self.egress.cut(route, channel, &self.scratch[..len], &mut out);
+                    }
+                }
+            }
+            Err(refusal) => self.shared.counters.offload.count(refusal),
+        }
+    }
+
+    /// Gives a frame whose link or channel is not open to the keeper, as it would cross the link later.
+    fn hold(&mut self, peer: PeerIndex, network: NetworkId, header: &mut VnetHeader, frame: &mut [u8]) {
+        let inbox = &self.shared.keeper.inbox;
+        let counters = &*self.shared.counters;
+        let keep = |frame: Vec<u8>| {
+            if !inbox.push(Input::Frame { peer, network, frame }) {
+                counters.hold_full.one();
+            }
+        };
+        match prepare(header, frame, WAITING_FRAME_BYTES) {
+            Ok(Prepared::Single { partial }) => {
+                if !partial || self.complete(header, frame) {
+                    keep(frame.to_vec());
+                }
+            }
+            Ok(Prepared::Segments(segments)) => {
+                for index in 0..segments.count() {
+                    let len = segments.write(frame, index, Checksum::Complete, self.scratch);
+                    keep(self.scratch[..len].to_vec());
+                }
+            }
+            Err(refusal) => counters.offload.count(refusal),
+        }
+    }
+
+    fn complete(&self, header: &mut VnetHeader, frame: &mut [u8]) -> bool {
+        let Some(place) = header.needs_checksum.take() else { return true };
+        complete(place, frame).map_err(|refusal| self.shared.counters.offload.count(refusal)).is_ok()
+    }
+}

@@ -7,6 +7,8 @@ use consort_scheduler::message::{OrderKind, Selector, SignedOrder};
 use consort_scheduler::refusal::RequestRefusal;
 use consort_scheduler::resources::Resources;
 use consort_scheduler::slice::charter::{Charter, Founded};
+use consort_scheduler::slice::grant::GrantRefusal;
+use consort_scheduler::slice::id::SliceId;
 use consort_scheduler::slice::record::{AbortReason, State};
 use consort_scheduler::slice::spec::Category;
 use consort_scheduler::slice::view::SliceView;
@@ -348,4 +350,40 @@ fn a_host_that_learns_to_run_a_category_offers_it() {
     let after = wish(&world, 2);
     let Answer::Created { slice, .. } = create(&mut world, &after) else { panic!("{}", world.log) };
     assert_eq!(slice.machines[0].category, Category::Vm);
+}
+
+/// What `verifier` says to the grant that `presenter` holds for the slice's network.
+fn judged(world: &World, slice: SliceId, presenter: usize, verifier: usize) -> Result<Millis, GrantRefusal> {
+    let network = &world.hosts[presenter].networks[&slice].networks[0];
+    let grant = network.grant.as_ref().expect("a steward gave a grant");
+    let engine = world.hosts[verifier].engine.as_ref().expect("the verifier lives");
+    engine.verify_grant(world.time_at(verifier), host_id(presenter), network.id, grant)
+}
+
+#[test]
+fn members_hold_grants_that_open_channels_to_each_other_and_to_nobody_else() {
+    let mut world = world(vec![room(4, 4096, 4); 5]);
+    let wish = founded(&world, "lease = \"5s\"", "count = 4\nmemory = \"64MiB\"\ndisk = \"1MiB\"");
+    let Answer::Created { slice, .. } = create(&mut world, &wish) else { panic!("{}", world.log) };
+    world.run_until(10_000).unwrap();
+    let hosts: Vec<HostId> = slice.machines.iter().map(|machine| machine.host).collect();
+    let members: Vec<usize> = (0..5).filter(|host| hosts.contains(&host_id(*host))).collect();
+    for (presenter, verifier) in members.iter().flat_map(|a| members.iter().map(move |b| (*a, *b))) {
+        let valid = judged(&world, slice.id, presenter, verifier).unwrap();
+        assert!(valid > Millis::ZERO && valid <= LEASE);
+    }
+    let outsider = (0..5).find(|host| !members.contains(host)).unwrap();
+    assert_eq!(judged(&world, slice.id, members[0], outsider), Err(GrantRefusal::NotForThis));
+    // A host that is cut off and declared lost is refused, although its grant is as good as ever.
+    let victim = members[3];
+    let network = world.hosts[victim].networks[&slice.id].networks[0].clone();
+    world.schedule(0, Event::CutOff([victim].into()));
+    world.run_until(world.now + loss_notice(LEASE).0 + LEASE.0).unwrap();
+    let engine = world.hosts[members[0]].engine.as_ref().unwrap();
+    let grant = network.grant.unwrap();
+    let verdict = engine.verify_grant(world.time_at(members[0]), host_id(victim), network.id, &grant);
+    assert_eq!(verdict, Err(GrantRefusal::NotAMember));
+    assert!(world.hosts[victim].networks.is_empty(), "its own switch has forgotten the slice");
+    let survivor = &world.hosts[members[0]].networks[&slice.id].networks[0];
+    assert!(!survivor.hosts.contains(&host_id(victim)) && survivor.machines.len() == 3);
 }

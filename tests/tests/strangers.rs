@@ -13,6 +13,7 @@ use consort_scheduler::refusal::Refusal;
 use consort_scheduler::register::{Accepted, Ballot};
 use consort_scheduler::resources::Resources;
 use consort_scheduler::slice::charter::Founded;
+use consort_scheduler::slice::grant;
 use consort_scheduler::slice::record::{AbortReason, Record, State};
 use consort_scheduler::units::Millis;
 use consort_tests::below;
@@ -94,7 +95,10 @@ fn attempt(founded: &Founded, record: &Record, rng: &mut ChaCha8Rng) -> Message 
         12 => Message::Read { slice, round, known: None, reader: Reader::Tenant(order) },
         13 => {
             let held = Held::Value(accepted);
-            Message::Standing { slice, round, held, reports, grants: List::new(), left: Millis(0) }
+            let forged = grant::issue(&thief, host_id(STRANGER), record, record.networks[0].id, host_id(1))
+                .expect("a key");
+            let grants = List::first_of([(record.networks[0].id, forged)]);
+            Message::Standing { slice, round, held, reports, grants, left: Millis(0) }
         }
         14 => Message::Settle { charter, abort: true },
         15 => Message::Release { slice },

@@ -18,6 +18,7 @@ impl World {
     pub(super) fn crash(&mut self, host: usize, crash: Crash) {
         self.note(format_args!("host {host} breaks down: {crash:?}"));
         self.hosts[host].engine = None;
+        self.hosts[host].networks.clear();
         self.excuse(host);
         if crash == Crash::Power {
             for machine in self.hosts[host].machines.all.values() {

@@ -70,7 +70,13 @@ impl World {
                     machine.until = until;
                 }
             }
-            Output::Networks(_) | Output::NetworksGone(_) | Output::Event { .. } => {}
+            Output::Networks(view) => {
+                self.hosts[host].networks.insert(view.slice, *view);
+            }
+            Output::NetworksGone(slice) => {
+                self.hosts[host].networks.remove(&slice);
+            }
+            Output::Event { .. } => {}
         }
     }
 

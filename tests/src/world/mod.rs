@@ -17,6 +17,7 @@ use consort_scheduler::engine::{Command, CommandId, DriverReport, Engine};
 use consort_scheduler::identity::HostId;
 use consort_scheduler::resources::Resources;
 use consort_scheduler::slice::id::SliceId;
+use consort_scheduler::slice::view::SliceNetworks;
 use consort_scheduler::units::Millis;
 use libp2p_identity::Keypair;
 use rand_chacha::ChaCha8Rng;
@@ -50,6 +51,8 @@ pub struct SimHost {
     pub disk: BTreeMap<String, Vec<u8>>,
     /// Its machines.
     pub machines: Machines,
+    /// What its switch was told last, of each slice.
+    pub networks: BTreeMap<SliceId, SliceNetworks>,
     /// Its clock.
     pub clock: Clock,
     boots: u64,
@@ -182,6 +185,7 @@ impl World {
                     engine: None,
                     disk: BTreeMap::new(),
                     machines: Machines::default(),
+                    networks: BTreeMap::new(),
                     clock: Clock { shown: below(&mut rng, 1_000_000), started: 0, pace },
                     boots: 0,
                     timer_at: None,
@@ -239,6 +243,12 @@ impl World {
         }
         self.now = until;
         Ok(())
+    }
+
+    /// What a host's clock shows.
+    #[must_use]
+    pub fn time_at(&self, host: usize) -> Millis {
+        self.hosts[host].clock.show(self.now)
     }
 
     fn note(&mut self, line: std::fmt::Arguments<'_>) {

@@ -6,12 +6,13 @@
 
 use serde::Serialize;
 
+use crate::bounded::List;
+use crate::identity::HostId;
 use crate::message::{GroupOffer, Verdict};
 use crate::placement::{Bin, lay_out};
 use crate::refusal::Refusal;
-use crate::slice::spec::{Group, MEMORY_MIN, Span, Spec};
+use crate::slice::spec::{CPUS_MILLI_MIN, Category, DISK_MIN, Group, MEMORY_MIN, Span, Spec};
 use crate::units::{Millis, cpus_text, size_text};
-use crate::{identity::HostId, slice::spec::CPUS_MILLI_MIN, slice::spec::DISK_MIN};
 
 /// One change of one field.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize)]
@@ -32,6 +33,7 @@ pub(crate) fn advise(spec: &Spec, hosts: &[(HostId, Verdict)]) -> Vec<Advice> {
     let mut advice: Vec<Advice> = Vec::new();
     for index in 0..spec.groups.len() {
         advice.extend(fewer(spec, &bins, index));
+        advice.extend(other_category(spec, hosts, index));
         for field in SIZES {
             advice.extend(smaller(spec, &bins, index, &field));
         }
@@ -62,7 +64,7 @@ fn whole_bin(spec: &Spec, host: HostId, verdict: &Verdict) -> Option<Bin> {
     let kinds = spec.groups.iter().zip(0u8..).filter(|(group, _)| runs(group));
     let groups = kinds.map(|(group, index)| GroupOffer {
         group: index,
-        category: group.category.unwrap_or(crate::slice::spec::Category::Sandbox),
+        category: group.category.unwrap_or(Category::Sandbox),
     });
     Some(Bin { host, room: verdict.free, groups: groups.collect() })
 }
@@ -156,6 +158,29 @@ fn smaller(spec: &Spec, bins: &[Bin], index: usize, field: &SizeField) -> Option
     })
 }
 
+/// What hosts would offer if they did not mind some of what they mind.
+fn bins_unminding(spec: &Spec, hosts: &[(HostId, Verdict)], unminded: impl Fn(&Refusal) -> bool) -> Vec<Bin> {
+    let bin = |(host, verdict): &(HostId, Verdict)| {
+        let rest = verdict.refusals.iter().filter(|refusal| !unminded(refusal)).cloned();
+        whole_bin(spec, *host, &Verdict { refusals: List::first_of(rest), ..verdict.clone() })
+    };
+    hosts.iter().filter_map(bin).collect()
+}
+
+/// When hosts refuse for the category: the other one. A host that cannot run one category runs the other, or it would give
+/// nothing to anyone.
+fn other_category(spec: &Spec, hosts: &[(HostId, Verdict)], index: usize) -> Option<Advice> {
+    let group = &spec.groups[index];
+    let from = group.category?;
+    let refused = |refusal: &Refusal| *refusal == Refusal::CategoryUnsupported { category: from };
+    hosts.iter().any(|(_, verdict)| verdict.refusals.iter().any(refused)).then_some(())?;
+    let to = Category::ALL.into_iter().find(|category| *category != from)?;
+    let wish = with_group(spec, index, |group| group.category = Some(to));
+    lay_out(&wish, &bins_unminding(&wish, hosts, refused))?;
+    let field = format!("machine.{}.category", group.name);
+    Some(Advice { field, from: from.to_string(), to: to.to_string(), given_up_milli: 0 })
+}
+
 /// When hosts refuse for the term alone: the longest that any of them gives.
 fn shorter(spec: &Spec, hosts: &[(HostId, Verdict)]) -> Option<Advice> {
     let longest =
@@ -167,18 +192,58 @@ fn shorter(spec: &Spec, hosts: &[(HostId, Verdict)]) -> Option<Advice> {
     if to >= spec.term {
         return None;
     }
-    // Their room is known too: judge as if they had not minded the term.
-    let unminded: Vec<Bin> = hosts
-        .iter()
-        .filter_map(|(host, verdict)| {
-            let rest =
-                verdict.refusals.iter().filter(|refusal| !matches!(refusal, Refusal::TermTooLong { .. }));
-            let verdict =
-                Verdict { refusals: crate::bounded::List::first_of(rest.cloned()), ..verdict.clone() };
-            whole_bin(spec, *host, &verdict)
-        })
-        .collect();
-    lay_out(spec, &unminded)?;
+    let wish = Spec { term: to, ..spec.clone() };
+    let too_long = |refusal: &Refusal| matches!(refusal, Refusal::TermTooLong { longest } if *longest >= to);
+    lay_out(&wish, &bins_unminding(&wish, hosts, too_long))?;
     let given_up_milli = given_up(spec.term.0, to.0);
     Some(Advice { field: "term".into(), from: spec.term.to_string(), to: to.to_string(), given_up_milli })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::resources::Resources;
+    use crate::specimen::{founded, host};
+
+    fn verdict(free: Resources, refusals: impl IntoIterator<Item = Refusal>) -> Verdict {
+        Verdict { offer: Resources::NONE, groups: List::new(), free, refusals: List::first_of(refusals) }
+    }
+
+    fn room(memory_mib: u64, machines: u64) -> Resources {
+        Resources { cpus_milli: 4000, memory_bytes: memory_mib << 20, disk_bytes: 1 << 40, machines }
+    }
+
+    fn advised(machine: &str, hosts: &[(HostId, Verdict)]) -> Vec<(String, String)> {
+        let spec = founded(machine).charter.spec;
+        advise(&spec, hosts).into_iter().map(|advice| (advice.field, advice.to)).collect()
+    }
+
+    fn change(field: &str, to: &str) -> (String, String) {
+        (field.to_owned(), to.to_owned())
+    }
+
+    #[test]
+    fn each_field_is_changed_as_little_as_fits() {
+        let hosts = [(host(1), verdict(room(1000, 9), [])), (host(2), verdict(room(600, 9), []))];
+        let advice = advised("count = 4\nmemory = \"512MiB\"", &hosts);
+        // 333 fits three times into 1000 and once into 600; 2 of 512 fit as they are.
+        assert_eq!(advice, [change("machine.m.memory", "333MiB"), change("machine.m.count", "2")]);
+    }
+
+    #[test]
+    fn another_category_or_a_shorter_term_is_advised_when_that_is_what_hosts_mind() {
+        let no_vm = Refusal::CategoryUnsupported { category: Category::Vm };
+        let hosts = [(host(1), verdict(room(1000, 9), [no_vm]))];
+        assert_eq!(advised("category = \"vm\"", &hosts), [change("machine.m.category", "sandbox")]);
+        let short = |secs| Refusal::TermTooLong { longest: Millis::from_secs(secs) };
+        let hosts =
+            [(host(1), verdict(room(1000, 9), [short(600)])), (host(2), verdict(room(1000, 9), [short(60)]))];
+        assert_eq!(advised("", &hosts), [change("term", "10m")]);
+    }
+
+    #[test]
+    fn nothing_is_advised_where_nothing_helps() {
+        let hosts = [(host(1), verdict(room(1, 0), [])), (host(2), Verdict::refusing(Refusal::Policy))];
+        assert_eq!(advised("count = 4", &hosts), []);
+    }
 }

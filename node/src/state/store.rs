@@ -5,6 +5,8 @@
 //! later version is refused, not guessed at.
 //! Sources: redb's design document (copy-on-write B-trees, two commit slots); what was measured is in design.md section 9.
 
+use std::fs::OpenOptions;
+use std::os::unix::fs::OpenOptionsExt;
 use std::path::Path;
 use std::sync::Arc;
 
@@ -99,8 +101,18 @@ impl Store {
             Failure::failed("store_unusable", format!("cannot open the store {}: {error}", path.display()))
                 .remedy("restore it from a backup, or move it away to begin anew")
         };
-        let database =
-            Database::builder().set_cache_size(CACHE_BYTES).create(&path).map_err(|error| cannot(&error))?;
+        let file = OpenOptions::new()
+            .read(true)
+            .write(true)
+            .create(true)
+            .truncate(false)
+            .mode(0o600)
+            .open(&path)
+            .map_err(|error| cannot(&error))?;
+        let database = Database::builder()
+            .set_cache_size(CACHE_BYTES)
+            .create_file(file)
+            .map_err(|error| cannot(&error))?;
         let store = Self { database: Arc::new(database) };
         match store.read(Room::Node, VERSION_KEY)? {
             None => store.write(&[Change {

@@ -20,6 +20,7 @@ const SLICE: &str = "name = \"mpi\"\n[machine.worker]\ncount = 2\nimage = \"mini
 fn raw(daemon: &Daemon, request: &str) -> String {
     let mut stream = UnixStream::connect(socket_in(&daemon.dir)).unwrap();
     stream.write_all(request.as_bytes()).unwrap();
+    stream.shutdown(std::net::Shutdown::Write).unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).unwrap();
     answer
@@ -56,8 +57,8 @@ async fn every_route_is_in_the_document_and_every_failure_has_one_form() {
     assert_eq!(failure.code, "no_route");
     let failure = client.post::<Value>("/v1/slices", &json!({ "fiel": "x" })).await.unwrap_err();
     assert_eq!((failure.kind, failure.code.as_str()), (Kind::Input, "body_malformed"));
-    let head = "POST /v1/slices HTTP/1.1\r\nHost: consort\r\nContent-Type: application/json\r\nContent-Length: 1048576\r\n\r\n";
-    let answer = raw(&daemon, head);
+    let head = "POST /v1/slices HTTP/1.1\r\nHost: consort\r\nContent-Type: application/json\r\n";
+    let answer = raw(&daemon, &format!("{head}Content-Length: 1048576\r\n\r\n"));
     assert!(answer.starts_with("HTTP/1.1 400") && answer.contains("body_too_large"), "{answer}");
     let failure = client.get::<Value>("/v1/slices/none").await.unwrap_err();
     assert_eq!((failure.kind, failure.code.as_str()), (Kind::NotFound, "no_slice"));

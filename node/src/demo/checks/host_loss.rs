@@ -43,7 +43,7 @@ pub(in crate::demo) async fn noticed(
         let gone = |name: &&str| {
             now.machines.iter().any(|machine| machine.name == **name && machine.state == "lost")
         };
-        Ok(lost.iter().all(|name| gone(name)).then_some(()))
+        Ok(lost.iter().all(gone).then_some(()))
     })
     .await?;
     let took = milliseconds(killed.elapsed());

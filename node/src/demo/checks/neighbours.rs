@@ -7,8 +7,13 @@ use crate::demo::report::Check;
 use crate::demo::stage::Stage;
 use crate::failure::Failure;
 
+const NAME: &str = "no ARP on the underlay";
+
 /// Asks every node's switch how many it answered and how many came from other hosts.
 pub(in crate::demo) async fn stay_local(stage: &Stage, slice: &Slice) -> Result<Check, Failure> {
+    if slice.machines.len() < 2 {
+        return Ok(Check::measured(NAME, "needs two machines", serde_json::Value::Null));
+    }
     let (mut answered, mut crossed) = (0, 0);
     for host in &stage.hosts {
         let networks: Vec<Network> = host.client().get("/v1/nets").await?;

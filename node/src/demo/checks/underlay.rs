@@ -53,12 +53,11 @@ impl Watch {
         self.send_control(stage).await?;
         let captured = self.capture.finish().map_err(lab_failure)?;
         let leaked: u64 = captured.marked[1..].iter().sum();
-        let all = captured.received_by_links;
         let counters = captured.counters;
-        let missed = all.saturating_sub(counters.frames);
+        let missed = captured.received_by_links.saturating_sub(counters.frames);
         let passed = leaked == 0 && captured.marked[0] > 0 && counters.udp > 1;
         let detail = format!(
-            "{} of {all} frames searched: {leaked} with plaintext, the control found {} times",
+            "{} frames searched, {missed} missed: {leaked} with plaintext, the control found {} times",
             counters.frames, captured.marked[0]
         );
         let figures = json!({

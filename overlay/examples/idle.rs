@@ -21,6 +21,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         let ticket = first.invite(InviteOptions::default()).await?;
         all.push(member(Some(ticket)).await?);
     }
+    println!("all started: {:.2} s", began.elapsed().as_secs_f64());
     let wanted = (members - 1).min(consort_overlay::VIEW_MAX);
     loop {
         let mut held = Vec::new();
@@ -28,7 +29,7 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
             held.push(overlay.view().await?.len());
         }
         let least = held.iter().min().copied().unwrap_or_default();
-        if least >= wanted || began.elapsed() > Duration::from_secs(120) {
+        if least >= wanted || began.elapsed() > Duration::from_secs(600) {
             println!(
                 "settled: {:.2} s; every view holds {least} of {wanted} others at least",
                 began.elapsed().as_secs_f64()
@@ -37,6 +38,8 @@ async fn main() -> Result<(), Box<dyn std::error::Error>> {
         }
         tokio::time::sleep(Duration::from_millis(50)).await;
     }
+    // What joining set off (path probes, first searches of the routing table) dies away first.
+    tokio::time::sleep(Duration::from_secs(seconds)).await;
     let settled = Usage::read()?;
     tokio::time::sleep(Duration::from_secs(seconds)).await;
     let after = Usage::read()?;

@@ -4,7 +4,7 @@ use super::{
     Call, Driver,
     connections::reject,
     requests::{EXCHANGE, REVOCATIONS},
-    transport::{from_multiaddr, to_multiaddr},
+    transport::{dial_addresses, from_multiaddr},
 };
 use crate::{
     bytes::ADDRESSES_MAX,
@@ -12,7 +12,7 @@ use crate::{
     counters::count,
     event::Event,
     identity::HostId,
-    peers::{FailureReason, Reach, Transport},
+    peers::{FailureReason, Reach},
     protocol::{
         revocations::encode_question,
         rpc::{RpcRefusal, RpcResponse},
@@ -221,9 +221,8 @@ impl Driver {
         if !self.peers.is_up(host) {
             return;
         }
-        let addresses = self.peers.addresses(host).to_vec();
-        for address in addresses {
-            self.swarm.behaviour_mut().kad.add_address(host, to_multiaddr(address, Transport::Quic));
+        for address in dial_addresses(self.peers.addresses(host), self.config.transports) {
+            self.swarm.behaviour_mut().kad.add_address(host, address);
         }
     }
 

@@ -71,6 +71,25 @@ async fn the_record_of_a_host_that_is_gone_expires_and_those_of_others_are_renew
     }
 }
 
+/// Nobody tells everybody: exchanges do.
+#[tokio::test]
+async fn all_of_ten_members_come_to_know_each_other() {
+    let founder = Node::start(config(Transports::Both)).await;
+    let mut all = vec![founder];
+    for _ in 1..10 {
+        let joined = Node::joined_to(&all[0], config(Transports::Both)).await;
+        all.push(joined);
+    }
+    let hosts: Vec<HostId> = all.iter().map(Node::id).collect();
+    for node in &mut all {
+        let own = node.id();
+        for host in hosts.iter().filter(|host| **host != own) {
+            node.until_record_of(*host).await;
+        }
+        assert_eq!(node.overlay.members().await.unwrap().len(), 10);
+    }
+}
+
 /// The caller has neither a record nor an address of the host it calls: the routing tables of others do.
 #[tokio::test]
 async fn a_host_without_a_record_is_found_through_others() {

@@ -47,6 +47,18 @@ async fn a_peer_that_is_gone_is_listed_with_the_cause_and_tried_again() {
     assert!(matches!(peer.await.state, PeerState::Down { .. } | PeerState::Dialling));
 }
 
+/// One bit of one signature in the kept chain: the file was damaged or changed.
+#[tokio::test]
+async fn a_state_whose_chain_was_changed_is_refused() {
+    let founder = Node::start(config(Transports::Both)).await;
+    let mut state = serde_json::to_value(founder.state().await).unwrap();
+    let byte = &mut state["membership"]["chain"][60];
+    *byte = serde_json::json!(byte.as_u64().unwrap() ^ 1);
+    let state = serde_json::from_value(state).unwrap();
+    let changed = OverlayConfig { state, ..config_of(founder.keypair.clone(), Transports::Both) };
+    assert!(matches!(Node::try_start(changed).await.err(), Some(StartError::ForeignState)));
+}
+
 #[tokio::test]
 async fn a_state_of_another_host_is_refused() {
     let founder = Node::start(config(Transports::Both)).await;

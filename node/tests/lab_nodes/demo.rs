@@ -2,7 +2,7 @@
 
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::path::{Path, PathBuf};
-use std::process::{Command, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 use consort_lab::reexec::EXIT_UNAVAILABLE;
@@ -48,17 +48,15 @@ fn the_demo_shows_what_it_promises() {
 
 #[test]
 fn an_interrupted_demo_leaves_nothing() {
-    let mut demo = demo(&["--keep", "--hosts", "2", "--machines", "2"])
-        .stdout(Stdio::null())
-        .stderr(Stdio::piped())
-        .spawn()
-        .unwrap();
+    let mut command = demo(&["--keep", "--hosts", "2", "--machines", "2"]);
+    let mut demo = Running(command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap());
     let mut said = String::new();
-    let socket = BufReader::new(demo.stderr.take().unwrap()).lines().map_while(Result::ok).find_map(|line| {
-        said.push_str(&line);
-        let (_, rest) = line.split_once("--socket ")?;
-        Some(PathBuf::from(rest.split(' ').next()?))
-    });
+    let socket =
+        BufReader::new(demo.0.stderr.take().unwrap()).lines().map_while(Result::ok).find_map(|line| {
+            said.push_str(&line);
+            let (_, rest) = line.split_once("--socket ")?;
+            Some(PathBuf::from(rest.split(' ').next()?))
+        });
     let Some(socket) = socket else {
         assert!(skipped("an_interrupted_demo_leaves_nothing", &said), "{said}");
         return;
@@ -71,12 +69,22 @@ fn an_interrupted_demo_leaves_nothing() {
     let directory = socket.parent().and_then(Path::parent).unwrap().to_owned();
     let processes = with_argument(&directory);
     assert!(processes.len() >= 2, "a node on each host");
-    kill(Pid::from_raw(demo.id().cast_signed()), Signal::SIGINT).unwrap();
-    demo.wait().unwrap();
+    kill(Pid::from_raw(demo.0.id().cast_signed()), Signal::SIGINT).unwrap();
+    demo.0.wait().unwrap();
     let start = Instant::now();
     while directory.exists() || !with_argument(&directory).is_empty() {
         assert!(start.elapsed() < DEADLINE, "{} or its processes are left", directory.display());
         std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// A demo that does not outlive a test that failed.
+struct Running(Child);
+
+impl Drop for Running {
+    fn drop(&mut self) {
+        let _ = self.0.kill();
+        let _ = self.0.wait();
     }
 }
 

@@ -10,7 +10,7 @@ use crate::engine::context::Context;
 use crate::identity::HostId;
 use crate::message::{Held, MachineState, Message, Reader, Reports};
 use crate::register::{Accepted, Ballot, Reading, Seen};
-use crate::slice::charter::SignedCharter;
+use crate::slice::charter::{Founded, SignedCharter};
 use crate::slice::id::SliceId;
 use crate::slice::record::Record;
 use crate::units::Millis;
@@ -63,6 +63,11 @@ pub(crate) struct Read {
 impl RecordReader {
     pub(crate) fn new(slice: SliceId, stewards: &[HostId]) -> Self {
         Self { slice, stewards: stewards.to_vec(), known: None, round: None }
+    }
+
+    /// Whether these are the slice and the stewards that are read.
+    pub(crate) fn reads(&self, founded: &Founded) -> bool {
+        self.slice == founded.slice && self.stewards[..] == founded.charter.stewards[..]
     }
 
     /// When the round under way was sent.

@@ -99,6 +99,7 @@ fn specimens() -> Vec<Message> {
             reports,
             grants,
             left: Millis(1),
+            charter: Some(charter.clone()),
         },
         Message::Settle { charter, abort: true },
         Message::Release { slice: SLICE },

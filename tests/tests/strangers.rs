@@ -98,7 +98,7 @@ fn attempt(founded: &Founded, record: &Record, rng: &mut ChaCha8Rng) -> Message 
             let forged = grant::issue(&thief, host_id(STRANGER), record, record.networks[0].id, host_id(1))
                 .expect("a key");
             let grants = List::first_of([(record.networks[0].id, forged)]);
-            Message::Standing { slice, round, held, reports, grants, left: Millis(0) }
+            Message::Standing { slice, round, held, reports, grants, left: Millis(0), charter: Some(charter) }
         }
         14 => Message::Settle { charter, abort: true },
         15 => Message::Release { slice },

@@ -25,7 +25,7 @@ pub use fuzz::fuzz_entry;
 use crate::host::{self, HostRole, StoredStay};
 use crate::identity::HostId;
 use crate::message::{self, AskKind, Message, Selector, SignedOrder, SliceHint};
-use crate::query::{Queries, Question};
+use crate::query::{Queries, Question, Standing};
 use crate::register::Accepted;
 use crate::request::Requests;
 use crate::resources::Resources;
@@ -325,9 +325,10 @@ impl Engine {
                 steward.handle_read(ctx, from, slice, round, known, reader);
                 None
             }
-            Message::Standing { slice, round, held, reports, grants, left } => {
+            Message::Standing { slice, round, held, reports, grants, left, charter } => {
                 if self.queries.awaits(from, round) {
-                    self.queries.handle_standing(ctx, from, round, &held, &reports, left);
+                    let charter = charter.map(|charter| *charter);
+                    self.queries.handle_standing(ctx, from, Standing { round, held, reports, left, charter });
                 } else {
                     host.handle_standing(ctx, from, slice, round, held, &grants);
                 }

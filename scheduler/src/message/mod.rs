@@ -298,6 +298,9 @@ pub enum Message {
         grants: Grants,
         /// How much of the term is left, as this steward counts.
         left: Millis,
+        /// For a reader who has no part in the slice: what proves that it is the slice that was looked for, and its
+        /// stewards are who they say they are.
+        charter: Option<Box<SignedCharter>>,
     },
     /// A host that must know, asks a steward to get the register settled, and aborted if it is still forming.
     Settle {

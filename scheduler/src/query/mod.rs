@@ -1,12 +1,15 @@
 //! Questions and orders about slices, from users of this node.
 //!
 //! ```text
-//! Searching ──found──▶ Reading  ──majority agrees──▶ Shown
-//!     │                Ordering ──a steward did it──▶ Done
-//!     │ list           │ patience over: StewardsUnreachable
-//!     ▼                ▼
-//!   Listed          Failed
+//! Searching ──found──▶ Reading ──majority agrees, charter proves it──▶ Shown
+//!     │                   │ it is to be changed
+//!     │ list              ▼
+//!     ▼                Ordering ──a steward did it──▶ Done            (patience over: Failed)
+//!   Listed
 //! ```
+//! What a search finds is hearsay: anyone may answer it with slices and stewards of his own making. So nothing is shown, and
+//! no order is given, before the charter was seen: the tenant's signature, the slice's id as its hash, and the stewards it names.
+//!
 //! Nobody keeps an index of slices: whoever keeps a record or hosts a machine answers a search for what the asker may
 //! see. This node's own knowledge comes first, and spares the search when it is enough.
 
@@ -14,13 +17,15 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::engine::context::Context;
 use crate::engine::{Answer, CommandId, OrderFailure, Output};
-use crate::identity::HostId;
+use crate::identity::{HostId, TenantId};
 use crate::limits::{COMMANDS_MAX, QUERY_PATIENCE, RETRY_AFTER, SEARCH_HOSTS_MAX, SEARCH_PATIENCE};
 use crate::message::{
     Held, Message, Order, OrderKind, OrderResult, Reader, Reports, Selector, SignedOrder, SliceHint,
 };
 use crate::reader::{ReadOutcome, RecordReader};
+use crate::slice::charter::{Founded, SignedCharter};
 use crate::slice::id::SliceId;
+use crate::slice::record::Record;
 use crate::slice::view::SliceView;
 use crate::units::Millis;
 
@@ -31,6 +36,16 @@ const FOUND_GRACE: Millis = Millis(150);
 #[derive(Debug, Default)]
 pub(crate) struct Queries {
     queries: BTreeMap<CommandId, Query>,
+}
+
+/// A steward's answer to a reading, as far as users are concerned.
+#[derive(Debug)]
+pub(crate) struct Standing {
+    pub(crate) round: u64,
+    pub(crate) held: Held,
+    pub(crate) reports: Reports,
+    pub(crate) left: Millis,
+    pub(crate) charter: Option<SignedCharter>,
 }
 
 /// What a user asks.
@@ -45,6 +60,8 @@ pub(crate) struct Question {
 #[derive(Debug)]
 struct Query {
     order: Option<SignedOrder>,
+    /// Who signed the order.
+    tenant: Option<TenantId>,
     selector: Selector,
     goal: Goal,
     phase: Phase,
@@ -67,6 +84,7 @@ enum Phase {
     },
     Reading {
         reader: Box<RecordReader>,
+        proof: Option<Box<Founded>>,
         resend_at: Millis,
         until: Millis,
     },
@@ -115,6 +133,7 @@ impl Queries {
         let round = ctx.rng.next_u64();
         let mut query = Query {
             order,
+            tenant: opened.as_ref().map(|opened| opened.tenant),
             selector,
             goal,
             phase: Phase::Searching {
@@ -164,18 +183,8 @@ impl Queries {
     }
 
     /// A steward answered a reading.
-    pub(crate) fn handle_standing(
-        &mut self,
-        ctx: &mut Context<'_>,
-        from: HostId,
-        round: u64,
-        held: &Held,
-        reports: &Reports,
-        left: Millis,
-    ) {
-        self.drive(ctx, |query, ctx, command| {
-            query.standing(ctx, command, from, round, held.clone(), reports, left)
-        });
+    pub(crate) fn handle_standing(&mut self, ctx: &mut Context<'_>, from: HostId, standing: Standing) {
+        self.drive(ctx, |query, ctx, command| query.standing(ctx, command, from, &standing));
     }
 
     /// A steward says what became of an order.
@@ -296,18 +305,9 @@ impl Query {
             }
         };
         let until = ctx.now.plus(QUERY_PATIENCE);
-        if self.goal == Goal::Order {
-            let turn =
-                usize::try_from(ctx.below(u64::try_from(one.stewards.len()).unwrap_or(1))).unwrap_or(0);
-            let stewards = one.stewards.into_vec();
-            let resend_at = ctx.now;
-            self.phase = Phase::Ordering { slice: one.slice, stewards, turn, round: 0, resend_at, until };
-            self.send_order(ctx);
-        } else {
-            let reader = Box::new(RecordReader::new(one.slice, &one.stewards));
-            self.phase = Phase::Reading { reader, resend_at: ctx.now, until };
-            self.read(ctx);
-        }
+        let reader = Box::new(RecordReader::new(one.slice, &one.stewards));
+        self.phase = Phase::Reading { reader, proof: None, resend_at: ctx.now, until };
+        self.read(ctx);
         false
     }
 
@@ -318,27 +318,42 @@ impl Query {
         reader.ask(ctx, &who);
     }
 
-    #[expect(clippy::too_many_arguments, reason = "the fields of one message")]
     fn standing(
         &mut self,
         ctx: &mut Context<'_>,
         command: CommandId,
         from: HostId,
-        round: u64,
-        held: Held,
-        reports: &Reports,
-        left: Millis,
+        standing: &Standing,
     ) -> bool {
-        let Phase::Reading { reader, .. } = &mut self.phase else { return false };
-        let ReadOutcome::Decided(read) = reader.handle_standing(from, round, held, reports, left) else {
+        let Phase::Reading { reader, proof, until, .. } = &mut self.phase else { return false };
+        if !reader.awaits(from, standing.round) {
             return false;
+        }
+        if proof.is_none()
+            && let Some(charter) = &standing.charter
+        {
+            let wanted = |founded: &Founded| {
+                reader.reads(founded) && self.tenant.is_none_or(|tenant| tenant == founded.charter.tenant)
+            };
+            *proof = charter.clone().open().ok().filter(wanted).map(Box::new);
+        }
+        let held = standing.held.clone();
+        let outcome = reader.handle_standing(from, standing.round, held, &standing.reports, standing.left);
+        let ReadOutcome::Decided(read) = outcome else { return false };
+        let proved = |record: &&Record| proof.as_ref().is_some_and(|founded| record.belongs_to(founded));
+        let Some(record) = read.record.as_ref().filter(proved) else {
+            fail(ctx, command, if read.forbidden { OrderFailure::Forbidden } else { OrderFailure::NotFound });
+            return true;
         };
-        let answer = match &read.record {
-            Some(record) => Answer::Shown(Box::new(SliceView::new(record, &read.reports, Some(read.left)))),
-            None if read.forbidden => Answer::Failed(OrderFailure::Forbidden),
-            None => Answer::Failed(OrderFailure::NotFound),
-        };
-        ctx.output(Output::Answer { command, answer: Box::new(answer) });
+        if self.goal == Goal::Order {
+            let (slice, stewards, until) = (record.slice, record.stewards.to_vec(), *until);
+            let turn = usize::try_from(ctx.below(u64::try_from(stewards.len()).unwrap_or(1))).unwrap_or(0);
+            self.phase = Phase::Ordering { slice, stewards, turn, round: 0, resend_at: ctx.now, until };
+            self.send_order(ctx);
+            return false;
+        }
+        let view = SliceView::new(record, &read.reports, Some(read.left));
+        ctx.output(Output::Answer { command, answer: Box::new(Answer::Shown(Box::new(view))) });
         true
     }
 

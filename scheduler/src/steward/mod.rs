@@ -154,8 +154,8 @@ impl StewardRole {
             None => seat::Answer::nothing(Held::Unknown),
             Some(seat) => seat.read(ctx, from, known, reader),
         };
-        let seat::Answer { held, reports, grants, left } = answer;
-        ctx.send(from, Message::Standing { slice, round, held, reports, grants, left });
+        let seat::Answer { held, reports, grants, left, charter } = answer;
+        ctx.send(from, Message::Standing { slice, round, held, reports, grants, left, charter });
     }
 
     /// A host wants a register settled, or what is not decided aborted.

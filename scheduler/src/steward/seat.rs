@@ -104,11 +104,12 @@ pub(super) struct Answer {
     pub(super) reports: Reports,
     pub(super) grants: Grants,
     pub(super) left: Millis,
+    pub(super) charter: Option<Box<SignedCharter>>,
 }
 
 impl Answer {
     pub(super) const fn nothing(held: Held) -> Self {
-        Self { held, reports: Reports::new(), grants: Grants::new(), left: Millis::ZERO }
+        Self { held, reports: Reports::new(), grants: Grants::new(), left: Millis::ZERO, charter: None }
     }
 }
 
@@ -283,15 +284,17 @@ impl Seat {
         } else {
             Held::Value(Box::new(accepted.clone()))
         };
-        let mut grants = Grants::new();
-        if let Reader::Renewing(reports) = reader {
-            grants = self.renew(ctx, from, &reports);
-        }
+        let (grants, charter) = match reader {
+            Reader::Renewing(reports) => (self.renew(ctx, from, &reports), None),
+            Reader::Looking | Reader::Tenant(_) => {
+                (Grants::new(), Some(Box::new(self.founded.signed.clone())))
+            }
+        };
         let reports = self
             .reports
             .iter()
             .map(|(machine, state)| MachineReport { machine: *machine, state: state.clone() });
-        Answer { held, reports: Reports::first_of(reports), grants, left: self.left(ctx.now) }
+        Answer { held, reports: Reports::first_of(reports), grants, left: self.left(ctx.now), charter }
     }
 
     /// Counts a renewal of a member and issues its grants.

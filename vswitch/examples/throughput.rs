@@ -16,6 +16,7 @@ use std::{
     io::{Read as _, Write as _},
     net::{IpAddr, Ipv4Addr, SocketAddr, TcpListener, TcpStream, UdpSocket},
     process::exit,
+    sync::atomic::{AtomicBool, Ordering::Relaxed},
     time::{Duration, Instant},
 };
 
@@ -81,7 +82,21 @@ fn measure(plan: Plan) {
                 1 => (a.host.netns(), b.host.netns(), vxlan[1].into()),
                 _ => (a.machine.netns(), b.machine.netns(), b.ipv4.into()),
             };
-            let bytes = stream(from, to, address, plan);
+            let done = AtomicBool::new(false);
+            let bytes = std::thread::scope(|scope| {
+                let sampler = scope.spawn(|| queued(&world, &done));
+                let bytes = stream(from, to, address, plan);
+                done.store(true, Relaxed);
+                let queued = sampler.join().expect("no panic");
+                if way == 2 {
+                    println!(
+                        "waiting in the receiver's socket: p50 {} KiB, most {} KiB",
+                        queued.0 >> 10,
+                        queued.1 >> 10
+                    );
+                }
+                bytes
+            });
             #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
             let gigabytes = bytes as f64 / 1e9;
             #[expect(clippy::cast_precision_loss, reason = "a figure for people")]
@@ -174,6 +189,17 @@ fn stream(from: &Netns, to: &Netns, address: IpAddr, plan: Plan) -> u64 {
         }
         receivers.into_iter().map(|receiver| receiver.join().expect("no panic")).sum()
     })
+}
+
+/// Bytes in the receiving data plane's socket, looked at every few milliseconds: median and most.
+fn queued(world: &World, done: &AtomicBool) -> (u64, u64) {
+    let mut seen = vec![0];
+    while !done.load(Relaxed) {
+        seen.push(world.sites[1].plane.snapshot().receive_queue_bytes);
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    seen.sort_unstable();
+    (seen[seen.len() / 2], seen[seen.len() - 1])
 }
 
 /// Processor time of the data planes' threads so far.

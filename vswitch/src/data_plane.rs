@@ -51,6 +51,8 @@ pub struct Snapshot {
     pub links: Vec<LinkSnapshot>,
     /// Datagrams that did nothing but move one of these.
     pub refused: RefusalCounts,
+    /// Bytes of memory taken by datagrams that wait for workers now.
+    pub receive_queue_bytes: u64,
     /// Datagrams the kernel dropped because workers did not keep up: net.core.rmem_max bounds the queue, and the processor the rate.
     pub receive_queue_drops: u64,
     /// What else workers counted.
@@ -236,7 +238,8 @@ impl DataPlane {
             switch: inner.switch.snapshot(now),
             links: inner.keeper.read_links(|links| links.snapshot(now)),
             refused: inner.refusals.read(),
-            receive_queue_drops: inner.sockets.iter().map(|socket| socket.queue_drops()).sum(),
+            receive_queue_bytes: inner.sockets.iter().map(|socket| socket.queue().0).sum(),
+            receive_queue_drops: inner.sockets.iter().map(|socket| socket.queue().1).sum(),
             worker_counts,
             events_lost: inner.keeper.events.lost(),
         }

@@ -117,9 +117,10 @@ impl Socket {
         (self.segments.load(Relaxed), self.joins)
     }
 
-    /// Datagrams the kernel dropped because the socket's queue was full.
-    pub(crate) fn queue_drops(&self) -> u64 {
-        /// Of `SO_MEMINFO`'s numbers, the one that counts drops (`linux/sock_diag.h`), and how many there are.
+    /// Bytes of memory that wait in the socket's queue, and datagrams the kernel dropped because it was full.
+    pub(crate) fn queue(&self) -> (u64, u64) {
+        /// Of `SO_MEMINFO`'s numbers, those for what is queued and for drops (`linux/sock_diag.h`), and how many there are.
+        const QUEUED: usize = 0;
         const DROPS: usize = 8;
         const NUMBERS: usize = 9;
         let mut numbers = [0_u32; NUMBERS];
@@ -130,7 +131,7 @@ impl Socket {
             let place = numbers.as_mut_ptr().cast();
             libc::getsockopt(self.fd.as_raw_fd(), libc::SOL_SOCKET, libc::SO_MEMINFO, place, &raw mut len)
         };
-        if result == 0 { numbers[DROPS].into() } else { 0 }
+        if result == 0 { (numbers[QUEUED].into(), numbers[DROPS].into()) } else { (0, 0) }
     }
 
     /// Takes what waits in the socket, at most [`RECEIVE_MAX`]; calls back with each and its bytes, whose slots begin at multiples of
@@ -455,11 +456,12 @@ mod tests {
     fn datagrams_beyond_the_queue_are_counted() {
         let a = Socket::bind("127.0.0.1:0".parse().unwrap(), 1).unwrap().remove(0);
         let b = Socket::bind("127.0.0.1:0".parse().unwrap(), 1).unwrap().remove(0);
-        assert_eq!(b.queue_drops(), 0);
+        assert_eq!(b.queue(), (0, 0));
         for _ in 0..20_000 {
             assert_eq!(a.send(b.local_addr(), &[0; 1400]), Transmitted::Sent);
         }
-        assert!(b.queue_drops() > 0);
+        let (queued, drops) = b.queue();
+        assert!(queued > 0 && drops > 0);
     }
 
     #[test]

@@ -12,7 +12,7 @@
 //! | [`glue`] | one file per pair of crates: what one says, told to the other |
 //! | [`daemon`] | wiring: starts the parts, one task per state, and ends them |
 //! | [`cli`] | what each command prints |
-//! | [`demo`], [`bench`] | the proof that it works, and how fast |
+//! | [`demo`], [`mod@bench`] | the proof that it works, and how fast |
 //! | [`privilege`] | whether machines can be made on this host |
 //! | [`telemetry`], [`failure`] | log lines and readiness; what a user is told when something did not work |
 //!

@@ -1,7 +1,7 @@
 //! What comes from other nodes, and what the overlay says by itself, brought to the part it is for.
 //!
 //! Owns: the receiver of the overlay's events. Refuses to know: what a request means. Nothing here waits for a peer: whatever may take long
-//! runs in a task of its own, of which there are at most [`STREAMS_MAX`] and as many as the overlay lets requests wait.
+//! runs in a task of its own, of which there are at most `STREAMS_MAX` and as many as the overlay lets requests wait.
 
 use std::sync::Arc;
 

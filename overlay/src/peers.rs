@@ -13,7 +13,7 @@
 //!   a restart of many nodes is a trickle of dials and not a storm (notes/control-plane.md, 1).
 //! - A peer that failed waits: 1 s, doubled each time up to [`BACKOFF_MAX`] (or [`BACKOFF_ALONE_MAX`] while there is no connection at all), each time
 //!   ± 25 %, so that those cut off together do not come back together.
-//! - Above [`NEIGHBOURS_MAX`] connections, those unused for [`UNUSED_AFTER`] are closed, the longest unused first.
+//! - Above [`NEIGHBOURS_MAX`] connections, those unused for [`UNUSED_AFTER`] are closed one by one, the longest unused first.
 
 pub(crate) mod refused;
 mod status;
@@ -32,10 +32,11 @@ pub(crate) const DIALS_MAX: usize = 4;
 /// Below so many connections a node looks for more. An overlay whose members each choose six at random is connected with all but certainty;
 /// more cost pings and memory (120 kB each over QUIC).
 pub const NEIGHBOURS_WANTED: usize = 6;
-/// Above so many connections the unused ones are closed.
-pub const NEIGHBOURS_MAX: usize = 24;
+/// Above so many connections the unused ones are closed, among them those that searches of the routing table leave behind. Twice what is wanted,
+/// so that closing here does not make the peer look for another at once.
+pub const NEIGHBOURS_MAX: usize = 12;
 /// A connection is unused when node asked nothing over it for so long.
-pub(crate) const UNUSED_AFTER: Duration = Duration::from_secs(120);
+pub(crate) const UNUSED_AFTER: Duration = Duration::from_secs(60);
 const BACKOFF_MIN: Duration = Duration::from_secs(1);
 const BACKOFF_MAX: Duration = Duration::from_secs(300);
 const BACKOFF_ALONE_MAX: Duration = Duration::from_secs(15);
@@ -303,21 +304,18 @@ impl Peers {
         }
     }
 
-    /// Connections that may go because there are too many, the longest unused first.
-    pub(crate) fn choose_closes(&self, now: Duration) -> Vec<HostId> {
-        let surplus = self.connected().saturating_sub(NEIGHBOURS_MAX);
-        let mut unused: Vec<(Duration, HostId)> = self
-            .peers
-            .iter()
-            .filter_map(|(host, peer)| match &peer.link {
-                Link::Up { used_at, .. } if now.saturating_sub(*used_at) >= UNUSED_AFTER => {
-                    Some((*used_at, *host))
-                }
-                _ => None,
-            })
-            .collect();
-        unused.sort_unstable();
-        unused.into_iter().take(surplus).map(|(_, host)| host).collect()
+    /// A connection that may go because there are too many: the longest unused. One at a time, since the peer may be closing others.
+    pub(crate) fn choose_close(&self, now: Duration) -> Option<HostId> {
+        if self.connected() <= NEIGHBOURS_MAX {
+            return None;
+        }
+        let unused = self.peers.iter().filter_map(|(host, peer)| match &peer.link {
+            Link::Up { used_at, .. } if now.saturating_sub(*used_at) >= UNUSED_AFTER => {
+                Some((*used_at, *host))
+            }
+            _ => None,
+        });
+        unused.min().map(|(_, host)| host)
     }
 
     /// Peers with a connection.

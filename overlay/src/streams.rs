@@ -4,7 +4,7 @@
 //! several are opened at once, and it opens on a random connection of the peer. Here a stream that was negotiated is handed over by the
 //! swarm's own queue, which pushes back on the connection; it is opened on the newest connection; and who opens gets an answer in every case.
 //!
-//! The behaviour only routes: the [`Handler`](handler::Handler) of the connection negotiates, and answers the opener itself.
+//! The behaviour only routes: the [`Handler`] of the connection negotiates, and answers the opener itself.
 
 mod handler;
 

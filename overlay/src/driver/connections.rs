@@ -261,7 +261,7 @@ impl Driver {
     /// Dials, drops what is too much, and looks after those who wait.
     pub(super) fn upkeep_connections(&mut self) {
         let now = self.now();
-        for host in self.peers.choose_closes(now) {
+        if let Some(host) = self.peers.choose_close(now) {
             self.close_peer(&host, &FailureReason::ClosedHere);
         }
         if !self.entering {

@@ -143,11 +143,20 @@ fn above_the_bound_the_longest_unused_connections_go() {
         let at = T + Duration::from_secs(u64::try_from(id).unwrap());
         peers.established(*host, connection(id, Direction::Inbound), chain(&[1]), at);
     }
-    assert_eq!(peers.choose_closes(T + Duration::from_secs(60)), []);
-    let later = T + UNUSED_AFTER + Duration::from_secs(1);
-    assert_eq!(peers.choose_closes(later), hosts[..2], "only those unused for long");
+    let first = T + UNUSED_AFTER;
+    assert_eq!(peers.choose_close(first - Duration::from_secs(1)), None, "none was unused for long");
+    assert_eq!(peers.choose_close(first), Some(hosts[0]));
+    let later = first + Duration::from_secs(100);
     peers.used(&hosts[0], later);
-    assert_eq!(peers.choose_closes(later + Duration::from_secs(60)), hosts[1..4], "no more than the surplus");
+    let mut rng = seeded(6);
+    let mut closed = Vec::new();
+    while let Some(host) = peers.choose_close(later) {
+        for id in peers.connections(&host) {
+            assert!(peers.closed(&host, id, failure(), later, &mut rng));
+        }
+        closed.push(host);
+    }
+    assert_eq!(closed, hosts[1..4], "no more than the surplus, and not the one that was used");
 }
 
 #[test]

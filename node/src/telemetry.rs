@@ -32,6 +32,8 @@ pub fn start(level: &str) -> Result<(), Failure> {
     let quiet = level.min(LevelFilter::WARN);
     let targets = Targets::new()
         .with_default(if level == LevelFilter::TRACE { LevelFilter::DEBUG } else { quiet })
+        // A founder knows nobody yet, which this library finds worth a warning at each start.
+        .with_target("libp2p_kad", LevelFilter::ERROR.min(level))
         .with_targets(
             [
                 "consort",

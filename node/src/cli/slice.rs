@@ -104,13 +104,11 @@ fn show_slice(slice: &Slice) -> String {
                 .flat_map(|interface| [interface.ipv4.as_deref(), interface.ipv6.as_deref()])
                 .flatten()
                 .collect();
-            [
-                machine.name.clone(),
-                machine.state.clone(),
-                machine.category.clone(),
-                addresses.join(" "),
-                machine.host.clone(),
-            ]
+            let state = match &machine.reason {
+                Some(reason) => format!("{} ({reason})", machine.state),
+                None => machine.state.clone(),
+            };
+            [machine.name.clone(), state, machine.category.clone(), addresses.join(" "), machine.host.clone()]
         })
         .collect();
     text.push_str(&table(["MACHINE", "STATE", "CATEGORY", "ADDRESSES", "HOST"], &rows));

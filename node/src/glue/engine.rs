@@ -11,8 +11,10 @@ use std::collections::HashMap;
 use std::sync::Arc;
 
 use consort_overlay::{HostId, Overlay};
-use consort_scheduler::engine::{Advert, Answer, Command, CommandId, DriverReport, Engine, Output};
-use consort_scheduler::slice::id::{NetworkId, SliceId};
+use consort_scheduler::engine::{
+    Advert, Answer, Command, CommandId, DriverReport, Engine, Output, SliceEvent,
+};
+use consort_scheduler::slice::id::{Name, NetworkId, SliceId};
 use tokio::sync::{Semaphore, mpsc, oneshot, watch};
 
 use super::machines::Machines;
@@ -317,7 +319,7 @@ impl Driver {
             Output::Lease { slice, until } => machines.lease(slice, until),
             Output::Networks(view) => self.effects.networks.apply(*view),
             Output::NetworksGone(slice) => self.effects.networks.gone(slice),
-            Output::Event { slice, name, event } => tracing::info!(%name, slice = %slice, ?event, "slice"),
+            Output::Event { slice, name, event } => tell(slice, &name, &event),
         }
     }
 
@@ -336,5 +338,20 @@ impl Driver {
                 let _daemon_ends = inputs.send(Input::Unreachable { host: to }).await;
             }
         });
+    }
+}
+
+/// An event in words, for the log.
+fn tell(slice: SliceId, name: &Name, event: &SliceEvent) {
+    let (what, about) = match event {
+        SliceEvent::Held => ("this host holds room for it", None),
+        SliceEvent::Pledged => ("this host is bound by its record", None),
+        SliceEvent::Freed => ("this host has no part in it any more", None),
+        SliceEvent::LeaseLapsed => ("this host's lease ran out", None),
+        SliceEvent::Record(event) => (event.what.as_str(), event.host),
+    };
+    match about {
+        Some(host) => tracing::info!(%slice, %host, "slice {name}: {what}"),
+        None => tracing::info!(%slice, "slice {name}: {what}"),
     }
 }

@@ -7,7 +7,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::path::Path;
-use std::sync::Arc;
+use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
 use consort_machine::driver::Driver as MachineDriver;
@@ -71,7 +71,7 @@ pub struct Member {
     /// Takes news of changed records.
     pub news: PeerNews,
     addresses: Vec<SocketAddr>,
-    tasks: JoinSet<()>,
+    tasks: Mutex<JoinSet<()>>,
 }
 
 /// What a member is started with.
@@ -139,7 +139,17 @@ impl Start<'_> {
             engine: handle.clone(),
             machines: machines.clone(),
         };
-        Ok(Member { membership, data, engine: handle, machines, tenant, caller, news, addresses, tasks })
+        Ok(Member {
+            membership,
+            data,
+            engine: handle,
+            machines,
+            tenant,
+            caller,
+            news,
+            addresses,
+            tasks: Mutex::new(tasks),
+        })
     }
 
     /// The engine, as it was when the daemon last ran.
@@ -190,13 +200,10 @@ impl Member {
         Ok(if all_open { Stage::Reachable } else { Stage::Running })
     }
 
-    /// Ends everything but the machines.
-    pub async fn stop(mut self: Arc<Self>) {
-        match Arc::get_mut(&mut self) {
-            Some(member) => member.tasks.shutdown().await,
-            // Requests under way hold it too; they end with the runtime.
-            None => tracing::debug!("the member's parts are still in use"),
-        }
+    /// Ends everything but the machines. Requests under way learn that the node is stopping.
+    pub async fn stop(&self) {
+        let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
+        tasks.shutdown().await;
         self.data.clone().shutdown();
     }
 }

@@ -12,6 +12,7 @@ use consort_scheduler::engine::{Answer, Command, OrderFailure, Plan};
 use consort_scheduler::identity::TenantId;
 use consort_scheduler::limits::HOLD_DEFAULT;
 use consort_scheduler::message::{OrderKind, Selector, SignedOrder, SliceHint};
+use consort_scheduler::refusal::RequestRefusal;
 use consort_scheduler::slice::charter::{Charter, Founded};
 use consort_scheduler::slice::file;
 use consort_scheduler::slice::id::SliceId;
@@ -102,7 +103,7 @@ impl Tenant {
         let slice = match self.engine.command(create).await? {
             Answer::Created { slice, .. } => slice,
             Answer::Refused { reason, plan } => {
-                return Err(refused(&reason.to_string(), reason.code(), &plan));
+                return Err(refused(&reason, &plan));
             }
             Answer::Undecided { slice, .. } => {
                 return Err(Failure::failed(
@@ -466,15 +467,35 @@ fn refusals(plan: &Plan) -> Vec<api::Refusal> {
     plan.hosts.iter().flat_map(of_host).collect()
 }
 
-/// A refused request in one line: each distinct reason once, with how many hosts gave it.
-fn refused(reason: &str, code: &str, plan: &Plan) -> Failure {
+/// A refused request in one line, with what to do about it.
+fn refused(reason: &RequestRefusal, plan: &Plan) -> Failure {
+    let failure = Failure::refused(reason.code(), reason.to_string());
+    match reason {
+        RequestRefusal::NotYet { .. } => Failure { code: "not_yet_supported".to_owned(), ..failure },
+        RequestRefusal::NameTaken => {
+            let message = "this tenant has a slice of this name that is not over";
+            Failure { message: message.to_owned(), ..failure }
+                .remedy("end it with `consort slice rm`, or choose another name")
+        }
+        RequestRefusal::TooManyCommands => failure.remedy("try again"),
+        RequestRefusal::StewardsUnreachable => failure.remedy("look at `consort peers`, and try again"),
+        _ => refused_by_hosts(failure, plan),
+    }
+}
+
+/// Each distinct reason once, with how many hosts gave it.
+fn refused_by_hosts(failure: Failure, plan: &Plan) -> Failure {
     let mut counts: BTreeMap<String, usize> = BTreeMap::new();
     for refusal in refusals(plan) {
         *counts.entry(refusal.message).or_default() += 1;
     }
-    let said: Vec<String> = counts.iter().map(|(message, hosts)| format!("{message} ({hosts})")).collect();
-    let message = if said.is_empty() { reason.to_owned() } else { format!("{reason}: {}", said.join(", ")) };
-    let failure = Failure::refused(code, message);
+    let hosts = |count| if count == 1 { "1 host".to_owned() } else { format!("{count} hosts") };
+    let said: Vec<String> =
+        counts.into_iter().map(|(message, count)| format!("{}: {message}", hosts(count))).collect();
+    let failure = match said.as_slice() {
+        [] => failure,
+        said => Failure { message: format!("{} ({})", failure.message, said.join("; ")), ..failure },
+    };
     match plan.advice.first() {
         Some(advice) => failure
             .remedy(format!("it would fit with {} {} instead of {}", advice.field, advice.to, advice.from)),
@@ -525,6 +546,44 @@ mod tests {
         assert!(matches!(selector("mpi"), Ok(Selector::Name(_))));
         assert!(matches!(selector("000102030405060708090a0b0c0d0e0f"), Ok(Selector::Id(_))));
         assert_eq!(selector("Not a name").unwrap_err().code, "slice_name");
+    }
+
+    #[test]
+    fn a_refused_request_says_who_refused_and_what_would_fit() {
+        let host = |codes, texts| consort_scheduler::engine::HostVerdict {
+            host: HostId::random(),
+            verdict: consort_scheduler::message::Verdict::refusing(
+                consort_scheduler::refusal::Refusal::Policy,
+            ),
+            codes,
+            texts,
+        };
+        let advice = consort_scheduler::request::Advice {
+            field: "machine.worker.count".to_owned(),
+            from: "8".to_owned(),
+            to: "4".to_owned(),
+            given_up_milli: 500,
+        };
+        let mut plan = Plan {
+            fits: false,
+            shrunk: false,
+            hosts: vec![
+                host(vec!["no_capacity"], vec!["no memory".to_owned()]),
+                host(vec!["no_capacity"], vec!["no memory".to_owned()]),
+                host(vec!["policy"], vec!["not for you".to_owned()]),
+            ],
+            machines: Vec::new(),
+            advice: vec![advice],
+        };
+        let failure = refused(&RequestRefusal::NoCapacity, &plan);
+        assert_eq!((failure.code.as_str(), failure.exit().number()), ("no_capacity", 3));
+        assert!(failure.message.contains("2 hosts: no memory; 1 host: not for you"), "{failure}");
+        assert!(
+            failure.to_string().ends_with("it would fit with machine.worker.count 4 instead of 8"),
+            "{failure}"
+        );
+        plan.hosts.clear();
+        assert!(refused(&RequestRefusal::NameTaken, &plan).to_string().contains("choose another name"));
     }
 
     #[test]

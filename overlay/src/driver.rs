@@ -7,13 +7,15 @@
 //! | file | what |
 //! |---|---|
 //! | [`transport`] | QUIC and TCP with the door in them; listening; addresses to and from libp2p's form |
-//! | [`connections`] | connections that come, go and fail; dialling; entering an overlay |
+//! | [`connections`] | connections that come, go and fail; dialling |
+//! | [`entering`] | joining by a ticket, and the change of overlay |
 //! | [`requests`] | requests in both directions, limits, answers; streams |
 //! | [`directory`] | records, exchanges, searches by Kademlia |
 //! | [`standing`] | invitations, members, revocations, the state to write down |
 
 mod connections;
 mod directory;
+mod entering;
 mod requests;
 mod standing;
 mod transport;

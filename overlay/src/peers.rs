@@ -16,30 +16,21 @@
 //! - Above [`NEIGHBOURS_MAX`] connections, those unused for [`UNUSED_AFTER`] are closed one by one, the longest unused first.
 
 pub(crate) mod refused;
+mod schedule;
 mod status;
 
+pub use schedule::{NEIGHBOURS_MAX, NEIGHBOURS_WANTED};
 pub use status::{Direction, Failure, FailureReason, PeerState, PeerStatus, Transport};
 
-use crate::{bytes::ADDRESSES_MAX, clock::UnixSeconds, identity::HostId, membership::Chain, view::below};
+use schedule::{BACKOFF_MIN, backoff, jittered};
+
+use crate::{bytes::ADDRESSES_MAX, clock::UnixSeconds, identity::HostId, membership::Chain};
 use libp2p::swarm::ConnectionId;
 use rand_core::Rng;
 use std::{collections::HashMap, net::SocketAddr, time::Duration};
 
 /// Most peers remembered: the view, the connected ones, and room for those that fail. About 0.5 KiB each.
 pub const PEERS_MAX: usize = 512;
-/// Dials under way at once.
-pub(crate) const DIALS_MAX: usize = 4;
-/// Below so many connections a node looks for more. An overlay whose members each choose six at random is connected with all but certainty;
-/// more cost pings and memory (120 kB each over QUIC).
-pub const NEIGHBOURS_WANTED: usize = 6;
-/// Above so many connections the unused ones are closed, among them those that searches of the routing table leave behind. Twice what is wanted,
-/// so that closing here does not make the peer look for another at once.
-pub const NEIGHBOURS_MAX: usize = 12;
-/// A connection is unused when node asked nothing over it for so long.
-pub(crate) const UNUSED_AFTER: Duration = Duration::from_secs(60);
-const BACKOFF_MIN: Duration = Duration::from_secs(1);
-const BACKOFF_MAX: Duration = Duration::from_secs(300);
-const BACKOFF_ALONE_MAX: Duration = Duration::from_secs(15);
 /// Somebody who asks for a peer that failed so recently gets that failure again instead of another dial.
 const ASKED_AGAIN_MIN: Duration = Duration::from_millis(500);
 
@@ -136,37 +127,6 @@ impl Peers {
             .max_by_key(|(_, peer)| (peer.attempts, std::cmp::Reverse(peer.last_seen)))
             .map(|(host, _)| *host);
         worst.is_some_and(|host| self.peers.remove(&host).is_some())
-    }
-
-    /// Hosts to dial now, each with its addresses. They count as being dialled.
-    pub(crate) fn choose_dials(
-        &mut self,
-        now: Duration,
-        rng: &mut impl Rng,
-    ) -> Vec<(HostId, Vec<SocketAddr>)> {
-        let mut chosen = Vec::new();
-        while self.dialling() < DIALS_MAX && self.connected() + self.dialling() < NEIGHBOURS_WANTED {
-            let mut ready: Vec<HostId> = self
-                .peers
-                .iter()
-                .filter(|(_, peer)| {
-                    !peer.addresses.is_empty()
-                        && !peer.barred
-                        && matches!(peer.link, Link::Down { retry_at } if retry_at <= now)
-                })
-                .map(|(host, _)| *host)
-                .collect();
-            if ready.is_empty() {
-                break;
-            }
-            // The map's order is random; sorting makes one seed give one choice.
-            ready.sort_unstable();
-            let host = ready[below(rng, ready.len())];
-            let peer = self.peers.get_mut(&host).expect("it was just found");
-            peer.link = Link::Dialling;
-            chosen.push((host, peer.addresses.clone()));
-        }
-        chosen
     }
 
     /// Somebody needs `host` now: its backoff does not count, unless it failed a moment ago.
@@ -304,20 +264,6 @@ impl Peers {
         }
     }
 
-    /// A connection that may go because there are too many: the longest unused. One at a time, since the peer may be closing others.
-    pub(crate) fn choose_close(&self, now: Duration) -> Option<HostId> {
-        if self.connected() <= NEIGHBOURS_MAX {
-            return None;
-        }
-        let unused = self.peers.iter().filter_map(|(host, peer)| match &peer.link {
-            Link::Up { used_at, .. } if now.saturating_sub(*used_at) >= UNUSED_AFTER => {
-                Some((*used_at, *host))
-            }
-            _ => None,
-        });
-        unused.min().map(|(_, host)| host)
-    }
-
     /// Peers with a connection.
     pub(crate) fn up(&self) -> impl Iterator<Item = HostId> {
         self.peers.iter().filter(|(_, peer)| matches!(peer.link, Link::Up { .. })).map(|(host, _)| *host)
@@ -434,16 +380,6 @@ impl Peer {
             barred: false,
         }
     }
-}
-
-fn backoff(attempts: u32, alone: bool) -> Duration {
-    let max = if alone { BACKOFF_ALONE_MAX } else { BACKOFF_MAX };
-    BACKOFF_MIN.saturating_mul(1 << attempts.saturating_sub(1).min(16)).min(max)
-}
-
-/// ± 25 %.
-fn jittered(wait: Duration, rng: &mut impl Rng) -> Duration {
-    wait * 3 / 4 + wait.mul_f64(f64::from(rng.next_u32()) / f64::from(u32::MAX)) / 2
 }
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! The rules of the table of peers and of dialling.
 
-use super::*;
+use super::{schedule::*, *};
 use crate::{
     protocol::member::Refusal,
     testing::{NOW, chain, seeded},

@@ -1,0 +1,76 @@
+//! Whom to dial when, how long to wait after a failure, which connection may go: the rules at the head of [`peers`](super).
+
+use super::{Link, Peers};
+use crate::{identity::HostId, view::below};
+use rand_core::Rng;
+use std::{net::SocketAddr, time::Duration};
+
+/// Dials under way at once.
+pub(crate) const DIALS_MAX: usize = 4;
+/// Below so many connections a node looks for more. An overlay whose members each choose six at random is connected with all but certainty;
+/// more cost pings and memory (120 kB each over QUIC).
+pub const NEIGHBOURS_WANTED: usize = 6;
+/// Above so many connections the unused ones are closed, among them those that searches of the routing table leave behind. Twice what is wanted,
+/// so that closing here does not make the peer look for another at once.
+pub const NEIGHBOURS_MAX: usize = 12;
+/// A connection is unused when node asked nothing over it for so long.
+pub(crate) const UNUSED_AFTER: Duration = Duration::from_secs(60);
+pub(super) const BACKOFF_MIN: Duration = Duration::from_secs(1);
+pub(super) const BACKOFF_MAX: Duration = Duration::from_secs(300);
+pub(super) const BACKOFF_ALONE_MAX: Duration = Duration::from_secs(15);
+impl Peers {
+    /// Hosts to dial now, each with its addresses. They count as being dialled.
+    pub(crate) fn choose_dials(
+        &mut self,
+        now: Duration,
+        rng: &mut impl Rng,
+    ) -> Vec<(HostId, Vec<SocketAddr>)> {
+        let mut chosen = Vec::new();
+        while self.dialling() < DIALS_MAX && self.connected() + self.dialling() < NEIGHBOURS_WANTED {
+            let mut ready: Vec<HostId> = self
+                .peers
+                .iter()
+                .filter(|(_, peer)| {
+                    !peer.addresses.is_empty()
+                        && !peer.barred
+                        && matches!(peer.link, Link::Down { retry_at } if retry_at <= now)
+                })
+                .map(|(host, _)| *host)
+                .collect();
+            if ready.is_empty() {
+                break;
+            }
+            // The map's order is random; sorting makes one seed give one choice.
+            ready.sort_unstable();
+            let host = ready[below(rng, ready.len())];
+            let peer = self.peers.get_mut(&host).expect("it was just found");
+            peer.link = Link::Dialling;
+            chosen.push((host, peer.addresses.clone()));
+        }
+        chosen
+    }
+
+    /// A connection that may go because there are too many: the longest unused. One at a time, since the peer may be closing others.
+    pub(crate) fn choose_close(&self, now: Duration) -> Option<HostId> {
+        if self.connected() <= NEIGHBOURS_MAX {
+            return None;
+        }
+        let unused = self.peers.iter().filter_map(|(host, peer)| match &peer.link {
+            Link::Up { used_at, .. } if now.saturating_sub(*used_at) >= UNUSED_AFTER => {
+                Some((*used_at, *host))
+            }
+            _ => None,
+        });
+        unused.min().map(|(_, host)| host)
+    }
+}
+
+pub(super) fn backoff(attempts: u32, alone: bool) -> Duration {
+    let max = if alone { BACKOFF_ALONE_MAX } else { BACKOFF_MAX };
+    BACKOFF_MIN.saturating_mul(1 << attempts.saturating_sub(1).min(16)).min(max)
+}
+
+/// ± 25 %.
+pub(super) fn jittered(wait: Duration, rng: &mut impl Rng) -> Duration {
+    wait * 3 / 4 + wait.mul_f64(f64::from(rng.next_u32()) / f64::from(u32::MAX)) / 2
+}

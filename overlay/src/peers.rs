@@ -9,11 +9,11 @@
 //!                    ▲           failed, with a cause     │                      │ closed, with a cause
 //!                    └─────────────────────────────────────┴──────────────────────┘
 //! ```
-//! - A node dials at most [`DIALS_MAX`] at once, and only while it has fewer than [`NEIGHBOURS_WANTED`] connections or somebody asked for the peer:
+//! - A node dials at most [`DIALS_MAX`](schedule::DIALS_MAX) at once, and only while it has fewer than [`NEIGHBOURS_WANTED`] connections or somebody asked for the peer:
 //!   a restart of many nodes is a trickle of dials and not a storm (notes/control-plane.md, 1).
-//! - A peer that failed waits: 1 s, doubled each time up to [`BACKOFF_MAX`] (or [`BACKOFF_ALONE_MAX`] while there is no connection at all), each time
+//! - A peer that failed waits: 1 s, doubled each time up to [`BACKOFF_MAX`](schedule::BACKOFF_MAX) (or [`BACKOFF_ALONE_MAX`](schedule::BACKOFF_ALONE_MAX) while there is no connection at all), each time
 //!   ± 25 %, so that those cut off together do not come back together.
-//! - Above [`NEIGHBOURS_MAX`] connections, those unused for [`UNUSED_AFTER`] are closed one by one, the longest unused first.
+//! - Above [`NEIGHBOURS_MAX`] connections, those unused for [`UNUSED_AFTER`](schedule::UNUSED_AFTER) are closed one by one, the longest unused first.
 
 pub(crate) mod refused;
 mod schedule;

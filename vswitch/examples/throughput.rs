@@ -85,10 +85,13 @@ fn measure(plan: Plan) {
             let done = AtomicBool::new(false);
             let bytes = std::thread::scope(|scope| {
                 let sampler = scope.spawn(|| queued(&world, &done));
+                let pings = (way == 2).then(|| scope.spawn(|| round_trips(&world, 100)));
                 let bytes = stream(from, to, address, plan);
                 done.store(true, Relaxed);
                 let queued = sampler.join().expect("no panic");
-                if way == 2 {
+                if let Some(pings) = pings {
+                    let (p50, p99) = pings.join().expect("no panic");
+                    println!("round trip beside the stream: p50 {p50:?}, p99 {p99:?}");
                     println!(
                         "waiting in the receiver's socket: p50 {} KiB, most {} KiB",
                         queued.0 >> 10,

@@ -13,6 +13,8 @@ pub(crate) struct WorkerCounters {
     pub(crate) no_link: Count,
     /// Frames without a link that found the keeper's queue full.
     pub(crate) hold_full: Count,
+    /// Frames of ports given up because too many waited to be sent.
+    pub(crate) backlog_full: Count,
     /// Frames a TAP did not take.
     pub(crate) write_failed: Count,
     /// TAP queues that could not be read any more.
@@ -34,6 +36,8 @@ pub struct WorkerCounts {
     pub no_link: u64,
     /// Frames without a link that found the keeper's queue full.
     pub hold_full: u64,
+    /// Frames of ports given up because too many waited to be sent.
+    pub backlog_full: u64,
     /// Frames a TAP did not take.
     pub write_failed: u64,
     /// TAP queues that could not be read any more.
@@ -56,6 +60,7 @@ impl WorkerCounters {
         }
         sum.no_link += self.no_link.read();
         sum.hold_full += self.hold_full.read();
+        sum.backlog_full += self.backlog_full.read();
         sum.write_failed += self.write_failed.read();
         sum.read_failed += self.read_failed.read();
         sum.receive_failed += self.receive_failed.read();

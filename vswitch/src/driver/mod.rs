@@ -13,6 +13,7 @@
 //! Drivers decide nothing: what a datagram or frame means is said by [`crate::link`] and [`crate::switch`].
 
 mod address;
+mod backlog;
 pub(crate) mod clock;
 pub(crate) mod counters;
 pub(crate) mod events;

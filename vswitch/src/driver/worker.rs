@@ -1,7 +1,8 @@
 //! A worker: one thread that moves frames between its share of TAP queues and its UDP socket.
 //!
 //! A turn takes what is there, in bounded portions, so that one busy queue does not starve another ([`READS_PER_TURN`],
-//! [`RECEIVES_PER_TURN`]); what it gathered leaves at the end of each portion, so nothing waits for more to come.
+//! [`SENT_BYTES_PER_TURN`], [`RECEIVES_PER_TURN`]); what it gathered leaves at the end of each portion, so nothing waits for
+//! more to come. What ports gave waits in a [`Backlog`], where flows take turns.
 
 use std::{
     collections::HashMap,
@@ -11,6 +12,7 @@ use std::{
 };
 
 use super::{
+    backlog::Backlog,
     clock,
     counters::WorkerCounters,
     inbox::Input,
@@ -27,11 +29,13 @@ use crate::{
     switch::{self, Decision, NetworkId, PeerIndex, PortId},
 };
 
-/// Frames or super-frames read from one TAP queue before others get their turn.
+/// Frames or super-frames read from one TAP queue before others get their turn. Fewer than are sent in a turn when they are small, so
+/// that a flood of them waits in the kernel, where refusing costs nothing; more when they are large, so that what is small
+/// gets past them.
 const READS_PER_TURN: usize = 64;
-/// Bytes read from one TAP queue before others get their turn: a quarter of a millisecond of sealing and sending, which
-/// whatever else waits for this worker has to wait at most.
-const READ_BYTES_PER_TURN: usize = 256 * 1024;
+/// Bytes sent from the backlog before other queues and the socket get their turn: a tenth of a millisecond of sealing and
+/// sending, which whatever else comes to this worker has to wait at most.
+const SENT_BYTES_PER_TURN: usize = 64 * 1024;
 /// Full receive calls before ports get their turn.
 const RECEIVES_PER_TURN: usize = 4;
 /// A super-frame with its virtio header: 64 KiB of packet and Ethernet header with tags.
@@ -96,7 +100,7 @@ pub(crate) struct Worker {
     egress: Egress,
     joiner: Joiner<PortId>,
     arena: Box<[u8]>,
-    frame: Box<[u8]>,
+    backlog: Backlog,
     /// For a frame that is cut out of a super-frame and does not fit one datagram.
     scratch: Box<[u8]>,
     arrivals: Vec<Arrival>,
@@ -129,7 +133,7 @@ impl Worker {
             egress: Egress::new(number),
             joiner: Joiner::new(),
             arena: vec![0; ARENA_BYTES].into(),
-            frame: vec![0; FRAME_BYTES].into(),
+            backlog: Backlog::new(FRAME_BYTES),
             scratch: vec![0; FRAME_BYTES].into(),
             arrivals: Vec::new(),
             joined: Vec::new(),
@@ -144,7 +148,10 @@ impl Worker {
         self.watch();
         while !self.shared.keeper.stop.load(Acquire) {
             ready.clear();
-            if let Err(error) = self.poll.wait(clock::now(), None, |token| ready.push(token)) {
+            let now = clock::now();
+            // While something waits to be sent, others are only looked after.
+            let deadline = (!self.backlog.is_empty()).then_some(now);
+            if let Err(error) = self.poll.wait(now, deadline, |token| ready.push(token)) {
                 tracing::error!(%error, worker = self.number, "waiting for frames failed; the worker ends");
                 return;
             }
@@ -158,9 +165,10 @@ impl Worker {
                 match *token {
                     WAKER => self.waker.clear(),
                     SOCKET => self.receive(now),
-                    token => self.read_port(now, token),
+                    token => self.read_port(token),
                 }
             }
+            self.send_backlog(now);
         }
     }
 
@@ -289,31 +297,41 @@ impl Worker {
 
     // ── from ports to everywhere ──
 
-    fn read_port(&mut self, now: Instant, token: u64) {
+    /// Moves what a queue holds to the backlog, at most [`READS_PER_TURN`] frames.
+    fn read_port(&mut self, token: u64) {
         let (id, queue) = port_of(token);
-        let Some(port) = self.watched.get(&id).cloned() else { return };
-        let mut bytes = 0;
+        let Some(port) = self.watched.get(&id) else { return };
         for _ in 0..READS_PER_TURN {
-            if bytes >= READ_BYTES_PER_TURN {
-                break;
-            }
-            match port.queues[queue].read(&mut self.frame) {
+            match port.queues[queue].read(self.backlog.room()) {
                 Ok(len) => {
-                    bytes += len;
-                    self.forward(now, id, queue, len);
+                    let dropped = self.backlog.push(id, queue, len, HEADER_BYTES);
+                    self.shared.counters.backlog_full.add(dropped);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
                 Err(error) => {
                     tracing::debug!(%error, port = %id, "reading a port failed");
                     self.shared.counters.read_failed.one();
-                    // The device is gone or down: waiting for it would spin.
+                    // The device is gone: waiting for it would spin.
                     if let Err(error) = self.poll.remove(&port.queues[queue]) {
                         tracing::warn!(%error, port = %id, "a queue could not be let go");
                     }
                     break;
                 }
             }
+        }
+    }
+
+    /// Sends from the backlog, at most [`SENT_BYTES_PER_TURN`].
+    fn send_backlog(&mut self, now: Instant) {
+        let mut bytes = 0;
+        while bytes < SENT_BYTES_PER_TURN {
+            let Some(mut waiting) = self.backlog.pop() else { break };
+            let frame = waiting.bytes();
+            bytes += frame.len();
+            let (port, queue) = (waiting.port, waiting.queue);
+            self.forward(now, port, queue, waiting.bytes());
+            self.backlog.recycle(waiting);
         }
         self.egress.flush(&mut &*self.socket);
         for (route, size) in self.egress.take_too_large() {
@@ -322,10 +340,10 @@ impl Worker {
     }
 
     /// One frame or super-frame that a machine sent.
-    fn forward(&mut self, now: Instant, port: PortId, queue: usize, len: usize) {
-        let Self { shared, switch, routes, ports, socket, egress, frame, scratch, .. } = self;
+    fn forward(&mut self, now: Instant, port: PortId, queue: usize, bytes: &mut [u8]) {
+        let Self { shared, switch, routes, ports, socket, egress, scratch, .. } = self;
         let counters = &*shared.counters;
-        let (head, frame) = frame[..len].split_at_mut(HEADER_BYTES.min(len));
+        let (head, frame) = bytes.split_at_mut(HEADER_BYTES.min(bytes.len()));
         let mut header = match VnetHeader::parse(head) {
             Ok(header) => header,
             Err(refusal) => return counters.offload.count(refusal),

@@ -1,4 +1,4 @@
-//! From what the switch is told to what workers see: checks each value and builds the parts of a [`View`].
+//! From what the switch is told to what workers see: checks each value and builds the parts of a [`View`](super::view::View).
 
 use std::{
     collections::HashSet,

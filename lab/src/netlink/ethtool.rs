@@ -35,10 +35,16 @@ const WIRE_OFF: [&str; 7] = [
     "tx-scatter-gather-fraglist",
 ];
 
+/// What the driver of a real card does and a veth only when told: hand what came in one poll to the kernel's receive offload.
+const WIRE_ON: &str = "rx-gro";
+
 impl Netlink {
-    /// Makes a link behave as a real wire's end: only finished frames of at most its MTU leave it.
+    /// Makes a link behave as a card on a real wire: only finished frames of at most its MTU leave it, and those that arrive go through the
+    /// kernel's receive offload.
     pub fn set_real_wire(&mut self, link: &str) -> Result<(), NetlinkError> {
-        self.set_features(link, &WIRE_OFF.map(|feature| (feature, false)))
+        let off = WIRE_OFF.map(|feature| (feature, false));
+        self.set_features(link, &off)?;
+        self.set_features(link, &[(WIRE_ON, true)])
     }
 
     /// Switches offload features by their kernel names.

@@ -6,6 +6,7 @@ use crate::{
     HostId,
     driver::tap::{QUEUES_MAX, TapError},
     link::{DATAGRAM_PROBED_MAX, LinksFull},
+    path::{Candidate, RelayedPath},
     session::{SessionLimits, SharedSecret, StaticSecret},
     switch::{AttachError as SwitchAttachError, PeersFull},
     wire::control::GRANT_BYTES_MAX,
@@ -58,14 +59,26 @@ impl DataPlaneConfig {
 }
 
 /// A host that has a link.
-#[derive(Debug, Clone)]
+#[derive(Debug, Clone, PartialEq, Eq)]
 pub struct PeerConfig {
     /// Who.
     pub host: HostId,
     /// Its static public key, proved by its signed record.
     pub static_key: [u8; 32],
-    /// Where it may be reached; the best first.
-    pub addresses: Vec<SocketAddr>,
+    /// Where it may be reached; the best first, at most [`CANDIDATES_MAX`](crate::path::CANDIDATES_MAX).
+    pub candidates: Vec<Candidate>,
+    /// Ways through relays, at most [`RELAYED_MAX`](crate::path::RELAYED_MAX).
+    pub via: Vec<RelayedPath>,
+    /// Whether the topology allows a direct path.
+    pub direct: bool,
+}
+
+impl PeerConfig {
+    /// A host that may be reached directly at addresses of its own.
+    pub fn at(host: HostId, static_key: [u8; 32], addresses: &[SocketAddr]) -> Self {
+        let candidates = addresses.iter().map(|address| Candidate::local(*address)).collect();
+        Self { host, static_key, candidates, via: Vec::new(), direct: true }
+    }
 }
 
 /// Why a data plane does not start.

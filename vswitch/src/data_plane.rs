@@ -29,6 +29,7 @@ use crate::{
     },
     entropy::Entropy,
     link::{ChannelRequest, LinkSnapshot, Links, LinksConfig, RefusalCounters, RefusalCounts, Routes},
+    path::{Candidate, PeerNat},
     session::{CALM_PER_SECOND, Costs, Identity, PublicKey},
     switch::{NetworkConfig, NetworkId, PortConfig, PortId, SetNetworkError, Switch, SwitchSnapshot},
     wire::control::GrantRefusal,
@@ -196,10 +197,24 @@ impl DataPlane {
         let index = self.inner.switch.peer(peer.host)?;
         let now = clock::now();
         let key = PublicKey(peer.static_key);
+        let addresses = peer.candidates.iter().map(|candidate| candidate.address).collect();
         Ok(self
             .inner
             .keeper
-            .with_links(|links| links.set_peer(now, index, peer.host, key, peer.addresses))?)
+            .with_links(|links| links.set_peer(now, index, peer.host, key, addresses))?)
+    }
+
+    /// A peer's candidates and NAT, as its node told them just now: both sides probe at once.
+    pub fn set_candidates(
+        &self,
+        host: HostId,
+        candidates: &[Candidate],
+        nat: PeerNat,
+    ) -> Result<(), PeerError> {
+        let index = self.inner.switch.peer(host)?;
+        let now = clock::now();
+        self.inner.keeper.with_links(|links| links.set_candidates(now, index, candidates, nat));
+        Ok(())
     }
 
     /// Forgets a peer: its link ends at once.

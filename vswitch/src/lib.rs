@@ -13,6 +13,7 @@
 //! | [`wire`] | the bytes of datagrams, one file per kind |
 //! | [`session`] | handshakes, cookies, keys, counters, windows |
 //! | `link` | one encrypted way per peer: sessions, channels opened by grants, path MTU, liveness, roaming |
+//! | [`path`] | ways to peers: candidates, probes, choice, port search, relays |
 //! | `split` | frames joined from parts, where they exceed the path |
 //! | [`tap`] and the rest of `driver` | TAP, UDP, threads, the clock; the only room with `unsafe` |
 //!
@@ -37,6 +38,7 @@ mod link;
 pub mod mac;
 pub mod neighbour;
 pub mod offload;
+pub mod path;
 pub mod session;
 #[cfg(test)]
 mod specimen;

@@ -131,11 +131,7 @@ impl Peers {
         let told = match Description::decode(payload) {
             Ok(description) => self
                 .data
-                .set_peer(PeerConfig {
-                    host,
-                    static_key: description.data_key,
-                    addresses: description.data_addresses.to_vec(),
-                })
+                .set_peer(PeerConfig::at(host, description.data_key, &description.data_addresses))
                 .map_err(|error| error.to_string()),
             Err(error) => Err(error.to_string()),
         };

@@ -4,6 +4,7 @@ use std::net::SocketAddr;
 
 use crate::{
     HostId,
+    path::{PathReason, PathView},
     switch::{NetworkId, PeerIndex},
     wire::control::{GrantDigest, GrantRefusal},
 };
@@ -43,6 +44,23 @@ pub enum Event {
         peer: HostId,
         /// Why.
         reason: LinkDownReason,
+    },
+    /// A link wants a path to a peer and none is there yet: tell the peer our candidates and NAT over the control plane, and
+    /// ours its own ([`crate::DataPlane::set_candidates`]), at once on both sides. Comes again, ever more seldom, while none is found.
+    MeetWanted {
+        /// Who.
+        peer: HostId,
+    },
+    /// Where this host can be reached has changed: [`crate::DataPlane::own_paths`].
+    CandidatesChanged,
+    /// A link goes another way.
+    PathChanged {
+        /// Who.
+        peer: HostId,
+        /// The way; none: there is no path any more.
+        path: Option<PathView>,
+        /// Why.
+        reason: PathReason,
     },
     /// A peer's authenticated datagrams come from another address; the link follows.
     Roamed {

@@ -55,6 +55,7 @@ use std::{
 use crate::{
     HostId,
     entropy::Entropy,
+    path::{Candidate, PeerNat},
     session::{Cookies, Identity, Judgement, PublicKey, Received, SessionLimits},
     switch::{NetworkId, PeerIndex},
     wire::{
@@ -227,6 +228,18 @@ impl Links {
         }
         self.with(now, peer, |link, _| link.set_addresses(now, addresses));
         Ok(())
+    }
+
+    /// A peer's candidates, as its node told them just now.
+    pub(crate) fn set_candidates(
+        &mut self,
+        now: Instant,
+        peer: PeerIndex,
+        candidates: &[Candidate],
+        _nat: PeerNat,
+    ) {
+        let addresses = candidates.iter().map(|candidate| candidate.address).collect();
+        self.with(now, peer, |link, _| link.set_addresses(now, addresses));
     }
 
     /// Forgets a peer with its keys.

@@ -111,7 +111,7 @@ impl World {
                     SocketAddr::from((other.place.ipv4, other.plane.local_addr().port())),
                     SocketAddr::from((other.place.ipv6, other.plane.local_addr().port())),
                 ];
-                let peer = PeerConfig { host: other.id, static_key: other.plane.static_public(), addresses };
+                let peer = PeerConfig::at(other.id, other.plane.static_public(), &addresses);
                 site.plane.set_peer(peer).unwrap();
                 site.plane.offer_grant(NETWORK, other.id, grant.to_vec()).unwrap();
             }

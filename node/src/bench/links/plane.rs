@@ -154,11 +154,8 @@ fn run(side: &str, here: &str, there: &str) -> Result<(), Box<dyn std::error::Er
         vnet_hdr: true,
     };
     plane.attach(NETWORK, port, queues)?;
-    plane.set_peer(PeerConfig {
-        host: host(1 - side)?,
-        static_key: secret(1 - side).public().0,
-        addresses: vec![SocketAddr::new(there, PORT)],
-    })?;
+    let key = secret(1 - side).public().0;
+    plane.set_peer(PeerConfig::at(host(1 - side)?, key, &[SocketAddr::new(there, PORT)]))?;
     plane.offer_grant(NETWORK, host(1 - side)?, b"bench".to_vec())?;
     println!("ready");
     std::io::stdout().flush()?;

@@ -57,7 +57,7 @@ impl Suite {
         Self::ALL.get(usize::from(number)).copied()
     }
 
-    fn algorithm(self) -> &'static Algorithm {
+    pub(crate) fn algorithm(self) -> &'static Algorithm {
         match self {
             Self::Aes256Gcm => &AES_256_GCM,
             Self::Aes128Gcm => &AES_128_GCM,

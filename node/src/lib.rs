@@ -14,6 +14,7 @@
 //! | [`cli`] | what each command prints |
 //! | [`demo`], [`mod@bench`] | the proof that it works, and how fast |
 //! | [`privilege`] | whether machines can be made on this host |
+//! | [`why`] | why the way between two hosts is as it is: pure, facts in, cause and remedy out |
 //! | [`telemetry`], [`failure`] | log lines and readiness; what a user is told when something did not work |
 //!
 //! Ownership: one task owns each state (the engine, the machines, the networks) and hears of the others by bounded queues; the
@@ -31,3 +32,4 @@ pub mod privilege;
 
 pub mod state;
 pub mod telemetry;
+pub mod why;

@@ -23,6 +23,7 @@
 //! | [`wide`] | the emulated wide network: one subnet for each host, a router between |
 //! | [`capture`] | what crosses the underlay: counters, marker search, pcap |
 //! | [`middlebox`] | delay, jitter, loss, reorder, duplication, rate and MTU on a cable, by seed |
+//! | [`nat`] | a NAT of any kind of RFC 4787, pure |
 //! | [`usage`] | memory and processor time of a process |
 //! | [`harness`] | tests that run inside a lab of their own |
 //!
@@ -33,8 +34,10 @@ pub mod enter;
 pub mod harness;
 pub mod host;
 pub mod middlebox;
+pub mod nat;
 pub mod netlink;
 mod netns;
+mod packet;
 mod packet_socket;
 mod process;
 pub mod reexec;

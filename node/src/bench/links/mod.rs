@@ -1,51 +1,51 @@
-//! `consort bench links`: two hosts, one wire, and who carries frames over it how fast.
+//! `consort bench links`: two hosts, what lies between them, and who carries frames over it how fast.
 //!
-//! The bare wire, the kernel's unencrypted VXLAN and two of our data planes take turns in one run on the same hosts; figures are medians
-//! over the rounds. By default the wire carries only finished frames of its MTU, as a real one does; a plain veth pair hands whole
-//! super-frames across and flatters whoever uses them.
+//! ```text
+//!  outside: run ──▶ lab (own namespaces) ──▶ inside: run
+//!                                              args         what was asked for, checked
+//!                                              field        hosts, wire or middle box, contenders: the kernel, us (plane), others (peers)
+//!                                              calibration  what the middle box does by itself
+//!                                              turn         one contender measured, by the generators in traffic
+//!                                              report, bar  medians, ratios, where we stand
+//! ```
+//! All contenders are up at once and take turns in one run on the same hosts, in an order that moves on each round; figures are medians over
+//! the rounds. By default the wire carries only finished frames of its MTU, as a real one does; a plain veth pair hands whole super-frames
+//! across and flatters whoever uses them.
 
+pub(super) mod args;
+mod bar;
+mod calibration;
+mod contender;
 mod field;
+mod figures;
+mod peers;
 pub(super) mod plane;
 mod report;
 mod traffic;
+mod turn;
 
-use std::time::Duration;
+use std::ffi::OsString;
 
 use consort_lab::enter::{self, Entry};
-use consort_lab::reexec;
+use consort_lab::{reexec, usage};
 
-use super::BenchArgs;
 use crate::cli::output::Output;
 use crate::demo::stage::lab_failure;
 use crate::failure::{Exit, Failure};
-use field::{Contender, Field};
-use report::{Report, Round};
-
-/// Round trips of one measurement: a hundredth of them is still a few dozen.
-const ROUND_TRIPS: usize = 3_000;
-/// Under load they take longer, and the load ends with the measurement.
-const LOADED_ROUND_TRIPS: usize = 300;
-/// How long small packets are sent at each rate.
-const FLOOD: Duration = Duration::from_millis(700);
-/// Above what any generator here reaches.
-const FLOOD_RATE: f64 = 10e6;
-/// What a receiver may lose and still be said to keep up.
-const LOSS_MAX: f64 = 0.01;
-/// How much lower the next rate is when too much was lost.
-const RATE_STEP: f64 = 0.8;
-/// Rates tried before the last is taken as it is.
-const RATES_MAX: usize = 12;
+use args::{LinksArgs, Plan};
+use contender::Role;
+use field::{Absent, Field};
+use report::Report;
 
 /// Runs the measurement, in a lab of its own.
-pub(super) fn run(args: &BenchArgs, json: bool) -> Result<Exit, Failure> {
+pub(super) fn run(args: &LinksArgs, json: bool) -> Result<Exit, Failure> {
+    let plan = args.plan()?;
     if enter::directory().is_some() {
-        return measure(args, json);
+        return measure(&plan, json);
     }
-    let mut body: Vec<std::ffi::OsString> = ["/proc/self/exe", "bench", "links"].map(Into::into).to_vec();
-    body.extend(["--rounds".into(), args.rounds.to_string().into()]);
-    body.extend(["--seconds".into(), args.seconds.to_string().into()]);
-    body.extend(args.plain_veth.then(|| "--plain-veth".into()));
-    body.extend(json.then(|| "--json".into()));
+    // Inside it is the same command again.
+    let words = std::env::args_os().skip(1);
+    let body: Vec<OsString> = std::iter::once("/proc/self/exe".into()).chain(words).collect();
     let code = Entry { program: reexec::program(), body, expose: Vec::new() }.run().map_err(lab_failure)?;
     match code {
         0 => Ok(Exit::Done),
@@ -57,66 +57,58 @@ pub(super) fn run(args: &BenchArgs, json: bool) -> Result<Exit, Failure> {
     }
 }
 
-fn measure(args: &BenchArgs, json: bool) -> Result<Exit, Failure> {
-    let field = Field::build(!args.plain_veth)?;
-    let mut report = Report::new(args, field.resident_bytes()?);
-    // The first frames wait for a handshake; nothing is measured before they are through.
-    for contender in Contender::ALL {
-        traffic::round_trips(&field.ends(contender), 10).map_err(lab_failure)?;
+fn measure(plan: &Plan, json: bool) -> Result<Exit, Failure> {
+    let mut field = Field::build(plan)?;
+    let mut report = Report { calibration: calibration::calibrate(plan, &mut field)?, ..Report::default() };
+    for contender in &field.contenders {
+        let version =
+            plan.peers.iter().find(|peer| peer.name == contender.name).and_then(|peer| peer.version());
+        let mut entry = report::Entry::new(contender, version);
+        entry.resident_idle_bytes = resident(contender, |spent| spent.resident_bytes)?;
+        report.entries.push(entry);
     }
-    for number in 1..=args.rounds {
-        for contender in Contender::ALL {
-            eprintln!("round {number} of {}: {}", args.rounds, contender.name());
-            let round = turn(&field, contender, Duration::from_secs(u64::from(args.seconds)))?;
-            report.add(contender, round);
-        }
+    let before = usage::of_machine().map_err(lab_failure)?;
+    for round in 0..plan.rounds {
+        take_turns(plan, round, &mut field, &mut report)?;
     }
-    report.resident_saturated_bytes = field.resident_bytes()?;
-    Output { json }.document(&report.finished(), report::Finished::for_people)?;
+    report.machine = usage::of_machine().map_err(lab_failure)?.since(before);
+    for (contender, entry) in field.contenders.iter().zip(&mut report.entries) {
+        entry.resident_peak_bytes = resident(contender, |spent| spent.resident_bytes_peak)?;
+    }
+    report.absent = std::mem::take(&mut field.absent);
+    Output { json }.document(&report.finished(plan), report::Finished::for_people)?;
     Ok(Exit::Done)
 }
 
-/// One contender's turn.
-fn turn(field: &Field, contender: Contender, duration: Duration) -> Result<Round, Failure> {
-    let ends = field.ends(contender);
-    let tcp = |flows: &[traffic::Ends<'_>]| {
-        traffic::tcp(flows, duration, || Ok(())).map(|(rate, ())| rate).map_err(lab_failure)
-    };
-    let idle = traffic::round_trips(&ends, ROUND_TRIPS).map_err(lab_failure)?;
-    let cpu_before = field.cpu(contender)?;
-    let one = tcp(&[ends])?;
-    let cpu = field.cpu(contender)?.saturating_sub(cpu_before);
-    let four = tcp(&[ends; 4])?;
-    let reverse = tcp(&[ends.reversed()])?;
-    let both = tcp(&[ends, ends.reversed()])?;
-    let (_, loaded) = traffic::tcp(&[ends], duration, || traffic::round_trips(&ends, LOADED_ROUND_TRIPS))
-        .map_err(lab_failure)?;
-    Ok(Round {
-        tcp_one: one,
-        tcp_four: four,
-        tcp_reverse: reverse,
-        tcp_both: both,
-        // The generator's warm-up is in the processor time too, so it counts as long as it lasts.
-        cpu_per_gigabyte: cpu.as_secs_f64() / (one / 8e9 * (duration + traffic::WARM_UP).as_secs_f64()),
-        idle,
-        loaded,
-        small_packets: small_packets(&ends)?,
-    })
+/// One round: each contender once, beginning with another each time.
+fn take_turns(plan: &Plan, round: u32, field: &mut Field, report: &mut Report) -> Result<(), Failure> {
+    let count = field.contenders.len();
+    let mut fallen = Vec::new();
+    for index in (0..count).map(|turn| (turn + round as usize) % count) {
+        let contender = &field.contenders[index];
+        eprintln!("round {} of {}: {}", round + 1, plan.rounds, contender.name);
+        match turn::turn(plan, contender, &field.ends(contender)) {
+            Ok(values) => report.entries[index].add(values),
+            Err(failure) if contender.role == Role::Peer && !plan.peers_required => {
+                eprintln!("{} drops out: {failure}", contender.name);
+                fallen.push((index, failure));
+            }
+            Err(failure) => return Err(failure),
+        }
+    }
+    fallen.sort_by_key(|(index, _)| std::cmp::Reverse(*index));
+    for (index, failure) in fallen {
+        let reason = format!("it fell out in round {}: {failure}", round + 1);
+        field.absent.push(Absent { contender: field.contenders.remove(index).name, reason });
+        report.entries.remove(index);
+    }
+    Ok(())
 }
 
-/// The highest rate of small packets that arrives nearly whole, in packets a second.
-fn small_packets(ends: &traffic::Ends<'_>) -> Result<f64, Failure> {
-    let mut rate = FLOOD_RATE;
-    let mut received = 0.0;
-    for _ in 0..RATES_MAX {
-        let flood = traffic::flood(ends, rate, FLOOD).map_err(lab_failure)?;
-        #[expect(clippy::cast_precision_loss, reason = "a rate is shown with three digits")]
-        let per_second = |packets: u64| packets as f64 / FLOOD.as_secs_f64();
-        received = per_second(flood.received);
-        if flood.loss() < LOSS_MAX {
-            break;
-        }
-        rate = per_second(flood.sent).min(rate) * RATE_STEP;
-    }
-    Ok(received)
+/// What a contender's processes hold, where it has any.
+fn resident(
+    contender: &contender::Contender,
+    which: impl Fn(contender::Spent) -> u64,
+) -> Result<Option<u64>, Failure> {
+    Ok(if contender.daemons.is_empty() { None } else { Some(which(contender.spent()?)) })
 }

@@ -1,100 +1,113 @@
-//! Two of our data planes, one in each host, without overlay or scheduler: a process each, so that what it spends can be told.
+//! Our data planes, without overlay or scheduler, in processes of their own, so that what they spend can be told: one in each host with a link
+//! between, or a single one with two machines.
 
 use std::ffi::OsString;
 use std::io::{BufRead as _, BufReader, Write as _};
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
-use std::os::fd::AsFd as _;
-use std::process::{Child, ExitCode, Stdio};
+use std::os::fd::{AsFd as _, OwnedFd};
+use std::process::{Child, Command, ExitCode, Stdio};
 use std::time::Duration;
 
-use consort_lab::host::{Host, command_pid};
-use consort_lab::{Netlink, reexec, usage};
+use consort_lab::host::Host;
+use consort_lab::{Netlink, reexec};
 use consort_vswitch::tap::TapQueue;
 use consort_vswitch::{
     DataPlane, DataPlaneConfig, Event, EventReceiver, Guard, HostId, MacAddr, MachineBinding, NetworkConfig,
     NetworkId, PeerConfig, PortConfig, SharedSecret, StaticSecret,
 };
 
+use super::args::Plan;
+use super::contender::{Contender, Daemon, Layer, Role};
 use super::field::bring_up;
 use crate::demo::stage::lab_failure;
 use crate::failure::Failure;
 
 /// The internal subcommand.
 const PLANE: &str = "bench-plane";
-/// The device that stands for a machine.
-const DEVICE: &str = "consort";
+/// What its first argument may be.
+const LINKED: &str = "linked";
+const LOCAL: &str = "local";
+/// The devices that stand for machines; of a data plane in each host the first serves at both ends.
+const DEVICES: [&str; 2] = ["consort0", "consort1"];
 const PORT: u16 = 7441;
-/// As machines have it.
-const QUEUES: usize = 1;
 const NETWORK: NetworkId = NetworkId(*b"consort bench ..");
 /// What IPv4, UDP, our datagram and the inner Ethernet header leave of the wire's MTU.
-const MTU: u32 = 1500 - 20 - 8 - 36 - 14;
+const LINKED_MTU: u16 = 1500 - 20 - 8 - 36 - 14;
+/// As a bridge's.
+const LOCAL_MTU: u16 = 1500;
 /// No grant runs out while it is measured.
 const GRANT_VALID: Duration = Duration::from_secs(24 * 3600);
 
-/// The addresses of the two ends.
-pub(super) const ADDRESSES: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 99, 0, 1), Ipv4Addr::new(10, 99, 0, 2)];
+/// The addresses of the two machines.
+const ADDRESSES: [Ipv4Addr; 2] = [Ipv4Addr::new(10, 99, 0, 1), Ipv4Addr::new(10, 99, 0, 2)];
 
-/// Two running data planes.
-#[derive(Debug)]
-pub(super) struct Planes {
-    processes: [Child; 2],
+/// Starts a data plane in each host and sets its device up.
+pub(super) fn linked(
+    plan: &Plan,
+    hosts: &[Host; 2],
+    links: &mut [Netlink; 2],
+    wire: [Ipv4Addr; 2],
+) -> Result<Contender, Failure> {
+    let mut daemons = Vec::with_capacity(2);
+    for (side, (host, link)) in hosts.iter().zip(links).enumerate() {
+        let mut command = host.command(reexec::program());
+        command.args([PLANE, LINKED]).args(threads(plan));
+        command.args([side.to_string(), wire[side].to_string(), wire[1 - side].to_string()]);
+        daemons.push(Daemon::in_host(ready(command)?).map_err(lab_failure)?);
+        set_up(link, DEVICES[0], side, LINKED_MTU)?;
+    }
+    Ok(contender(daemons))
 }
 
-impl Planes {
-    /// Starts one in each host and sets its device up.
-    pub(super) fn start(
-        hosts: &[Host; 2],
-        links: &mut [Netlink; 2],
-        wire: [Ipv4Addr; 2],
-    ) -> Result<Self, Failure> {
-        let mut processes = Vec::with_capacity(2);
-        for (side, (host, link)) in hosts.iter().zip(links).enumerate() {
-            let mut process = host
-                .command(reexec::program())
-                .args([PLANE, &side.to_string(), &wire[side].to_string(), &wire[1 - side].to_string()])
-                .stdout(Stdio::piped())
-                .spawn()
-                .map_err(lab_failure)?;
-            let mut ready = String::new();
-            let output = process.stdout.take().expect("its output is piped");
-            BufReader::new(output).read_line(&mut ready).map_err(lab_failure)?;
-            processes.push(process);
-            if ready != "ready\n" {
-                return Err(lab_failure("a data plane did not start"));
-            }
-            link.set_link_address(DEVICE, mac(side).0).map_err(lab_failure)?;
-            link.set_mtu(DEVICE, MTU).map_err(lab_failure)?;
-            bring_up(link, DEVICE, ADDRESSES[side], 24)?;
-        }
-        let processes = processes.try_into().expect("two hosts, two processes");
-        Ok(Self { processes })
+/// Starts one data plane in the lab's own namespaces, with a device for each host.
+pub(super) fn local(
+    plan: &Plan,
+    hosts: &[Host; 2],
+    links: &mut [Netlink; 2],
+    own: &mut Netlink,
+) -> Result<Contender, Failure> {
+    let mut command = Command::new(reexec::program());
+    command.args([PLANE, LOCAL]).args(threads(plan)).stdin(Stdio::null());
+    let daemon = Daemon::plain(ready(command)?);
+    for (side, (host, link)) in hosts.iter().zip(links).enumerate() {
+        own.move_link(DEVICES[side], host.netns()).map_err(lab_failure)?;
+        set_up(link, DEVICES[side], side, LOCAL_MTU)?;
     }
-
-    /// Processor time so far, both together.
-    pub(super) fn cpu(&self) -> Result<Duration, Failure> {
-        self.usages().map(|usages| usages.iter().map(|usage| usage.cpu).sum())
-    }
-
-    /// Resident memory of the larger.
-    pub(super) fn resident_bytes(&self) -> Result<u64, Failure> {
-        let usages = self.usages()?;
-        Ok(usages.iter().map(|usage| usage.resident_bytes).max().unwrap_or_default())
-    }
-
-    fn usages(&self) -> Result<Vec<usage::Usage>, Failure> {
-        let usage = |process| command_pid(process).and_then(usage::of_process).map_err(lab_failure);
-        self.processes.iter().map(usage).collect()
-    }
+    Ok(contender(vec![daemon]))
 }
 
-impl Drop for Planes {
-    fn drop(&mut self) {
-        for process in &mut self.processes {
-            // Its host dies next, and takes along what is left.
-            let _ended_already = process.kill();
-            let _ended_already = process.wait();
-        }
+fn threads(plan: &Plan) -> [String; 2] {
+    [plan.workers, plan.queues].map(|count| count.to_string())
+}
+
+/// Starts a data plane and waits until it says that it stands.
+fn ready(mut command: Command) -> Result<Child, Failure> {
+    let mut process = command.stdout(Stdio::piped()).spawn().map_err(lab_failure)?;
+    let mut said = String::new();
+    let output = process.stdout.take().expect("its output is piped");
+    let read = BufReader::new(output).read_line(&mut said);
+    if read.is_ok() && said == "ready\n" {
+        return Ok(process);
+    }
+    let _ended_already = process.kill();
+    let _ended_already = process.wait();
+    Err(lab_failure("a data plane did not start"))
+}
+
+fn set_up(link: &mut Netlink, device: &str, side: usize, mtu: u16) -> Result<(), Failure> {
+    link.set_link_address(device, mac(side).0).map_err(lab_failure)?;
+    link.set_mtu(device, mtu.into()).map_err(lab_failure)?;
+    bring_up(link, device, ADDRESSES[side], 24)
+}
+
+fn contender(daemons: Vec<Daemon>) -> Contender {
+    Contender {
+        name: "consort",
+        role: Role::Ours,
+        layer: Layer::Ethernet,
+        cipher: Some("the fastest here of AES-256-GCM, AES-128-GCM, ChaCha20-Poly1305"),
+        addresses: ADDRESSES,
+        daemons,
     }
 }
 
@@ -105,8 +118,9 @@ pub fn reexec(argv: &[OsString]) -> Option<ExitCode> {
     }
     let words: Vec<&str> = argv.iter().skip(1).filter_map(|word| word.to_str()).collect();
     let ended = match words[..] {
-        [side, here, there] => run(side, here, there).map_err(|error| error.to_string()),
-        _ => Err("the benchmark's data plane is started by the benchmark".to_owned()),
+        [LINKED, workers, queues, side, here, there] => run_linked([workers, queues], side, here, there),
+        [LOCAL, workers, queues] => run_local([workers, queues]),
+        _ => Err("the benchmark's data plane is started by the benchmark".into()),
     };
     Some(match ended {
         Ok(()) => ExitCode::SUCCESS,
@@ -117,49 +131,73 @@ pub fn reexec(argv: &[OsString]) -> Option<ExitCode> {
     })
 }
 
-fn run(side: &str, here: &str, there: &str) -> Result<(), Box<dyn std::error::Error>> {
+type Ended = Result<(), Box<dyn std::error::Error>>;
+
+fn run_linked([workers, queues]: [&str; 2], side: &str, here: &str, there: &str) -> Ended {
     let side = usize::from(side == "1");
     let (here, there): (IpAddr, IpAddr) = (here.parse()?, there.parse()?);
-    let config = DataPlaneConfig::new(
-        host(side)?,
-        secret(side),
-        // One overlay for both; what is measured is no secret.
-        SharedSecret::new([0x42; 32]),
-        SocketAddr::new(here, PORT),
-        [side.to_le_bytes()[0]; 32],
-    );
-    let queues = TapQueue::open(DEVICE, QUEUES)?;
-    let queues = queues.iter().map(|queue| queue.as_fd().try_clone_to_owned()).collect::<Result<_, _>>()?;
-    let (plane, events) = DataPlane::start(config)?;
-    let binding = |side: usize| {
-        Ok::<_, Box<dyn std::error::Error>>(MachineBinding {
-            mac: mac(side),
-            ipv4: vec![ADDRESSES[side]],
-            ipv6: Vec::new(),
-            host: host(side)?,
-        })
+    let (plane, events) = start(side, SocketAddr::new(here, PORT), workers)?;
+    let queues = open(DEVICES[0], queues)?;
+    set_network(&plane, LINKED_MTU, [host(0)?, host(1)?], vec![host(1 - side)?])?;
+    plane.attach(NETWORK, port(side), queues)?;
+    let key = secret(1 - side).public().0;
+    plane.set_peer(PeerConfig::at(host(1 - side)?, key, &[SocketAddr::new(there, PORT)]))?;
+    plane.offer_grant(NETWORK, host(1 - side)?, b"bench".to_vec())?;
+    serve(&plane, events)
+}
+
+fn run_local([workers, queues]: [&str; 2]) -> Ended {
+    let (plane, events) = start(0, SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0), workers)?;
+    set_network(&plane, LOCAL_MTU, [host(0)?; 2], Vec::new())?;
+    for (side, device) in DEVICES.into_iter().enumerate() {
+        plane.attach(NETWORK, port(side), open(device, queues)?)?;
+    }
+    serve(&plane, events)
+}
+
+fn start(
+    side: usize,
+    listen: SocketAddr,
+    workers: &str,
+) -> Result<(DataPlane, EventReceiver), Box<dyn std::error::Error>> {
+    // One overlay for both; what is measured is no secret.
+    let psk = SharedSecret::new([0x42; 32]);
+    let mut config =
+        DataPlaneConfig::new(host(side)?, secret(side), psk, listen, [side.to_le_bytes()[0]; 32]);
+    config.workers = workers.parse()?;
+    Ok(DataPlane::start(config)?)
+}
+
+fn open(device: &str, queues: &str) -> Result<Vec<OwnedFd>, Box<dyn std::error::Error>> {
+    let queues = TapQueue::open(device, queues.parse()?)?;
+    Ok(queues.iter().map(|queue| queue.as_fd().try_clone_to_owned()).collect::<Result<_, _>>()?)
+}
+
+fn set_network(plane: &DataPlane, mtu: u16, owners: [HostId; 2], hosts: Vec<HostId>) -> Ended {
+    let binding = |side: usize| MachineBinding {
+        mac: mac(side),
+        ipv4: vec![ADDRESSES[side]],
+        ipv6: Vec::new(),
+        host: owners[side],
     };
-    plane.set_network(NetworkConfig {
-        id: NETWORK,
-        mtu: u16::try_from(MTU)?,
-        machines: vec![binding(0)?, binding(1)?],
-        hosts: vec![host(1 - side)?],
-        allow_unknown: false,
-    })?;
-    let port = PortConfig {
+    let machines = vec![binding(0), binding(1)];
+    Ok(plane.set_network(NetworkConfig { id: NETWORK, mtu, machines, hosts, allow_unknown: false })?)
+}
+
+fn port(side: usize) -> PortConfig {
+    PortConfig {
         mac: mac(side),
         ipv4: vec![ADDRESSES[side]],
         ipv6: Vec::new(),
         guard: Guard::Strict,
         vnet_hdr: true,
-    };
-    plane.attach(NETWORK, port, queues)?;
-    let key = secret(1 - side).public().0;
-    plane.set_peer(PeerConfig::at(host(1 - side)?, key, &[SocketAddr::new(there, PORT)]))?;
-    plane.offer_grant(NETWORK, host(1 - side)?, b"bench".to_vec())?;
+    }
+}
+
+fn serve(plane: &DataPlane, events: EventReceiver) -> Ended {
     println!("ready");
     std::io::stdout().flush()?;
-    accept_all(&plane, events);
+    accept_all(plane, events);
     Ok(())
 }
 

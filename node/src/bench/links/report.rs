@@ -1,183 +1,258 @@
-//! Medians and ratios.
+//! Medians and ratios, for programs and for people.
 
-use std::time::Duration;
+use std::collections::BTreeMap;
 
+use consort_lab::usage::MachineUsage;
 use serde::Serialize;
 
-use super::super::BenchArgs;
-use super::field::Contender;
+use super::args::{Ground, Plan};
+use super::bar::{self, Stand};
+use super::calibration::Calibration;
+use super::contender::{Contender, Layer, Role};
+use super::field::Absent;
+use super::figures::{Figure, median};
+use super::traffic::CONGESTION;
+use super::turn::Values;
+use crate::bench::frames::build;
 use crate::cli::output::table;
 
-/// What one turn gave.
+/// All turns of one contender.
 #[derive(Debug)]
-pub(super) struct Round {
-    pub(super) tcp_one: f64,
-    pub(super) tcp_four: f64,
-    pub(super) tcp_reverse: f64,
-    pub(super) tcp_both: f64,
-    pub(super) cpu_per_gigabyte: f64,
-    pub(super) idle: Vec<Duration>,
-    pub(super) loaded: Vec<Duration>,
-    pub(super) small_packets: f64,
+pub(super) struct Entry {
+    pub(super) name: &'static str,
+    pub(super) role: Role,
+    pub(super) layer: Layer,
+    cipher: Option<&'static str>,
+    version: Option<String>,
+    rounds: BTreeMap<Figure, Vec<f64>>,
+    pub(super) resident_idle_bytes: Option<u64>,
+    pub(super) resident_peak_bytes: Option<u64>,
 }
 
-/// All turns.
-#[derive(Debug)]
+impl Entry {
+    pub(super) fn new(contender: &Contender, version: Option<String>) -> Self {
+        Self {
+            name: contender.name,
+            role: contender.role,
+            layer: contender.layer,
+            cipher: contender.cipher,
+            version,
+            rounds: BTreeMap::new(),
+            resident_idle_bytes: None,
+            resident_peak_bytes: None,
+        }
+    }
+
+    pub(super) fn add(&mut self, values: Values) {
+        for (figure, value) in values {
+            self.rounds.entry(figure).or_default().push(value);
+        }
+    }
+
+    /// The median of what was measured.
+    pub(super) fn median(&self, figure: Figure) -> Option<f64> {
+        self.rounds.get(&figure).map(|values| median(values))
+    }
+}
+
+/// All turns of all.
+#[derive(Debug, Default)]
 pub(super) struct Report {
-    real_wire: bool,
-    rounds: Vec<(Contender, Round)>,
-    resident_idle_bytes: u64,
-    pub(super) resident_saturated_bytes: u64,
+    pub(super) entries: Vec<Entry>,
+    pub(super) absent: Vec<Absent>,
+    pub(super) calibration: Option<Calibration>,
+    pub(super) machine: MachineUsage,
 }
 
-/// Medians of one contender.
-#[derive(Debug, Clone, Serialize)]
-pub(super) struct Medians {
-    pub(super) contender: &'static str,
-    pub(super) tcp_one_gbit: f64,
-    pub(super) tcp_four_gbit: f64,
-    pub(super) tcp_reverse_gbit: f64,
-    pub(super) tcp_both_ways_gbit: f64,
-    pub(super) cpu_s_per_gb: f64,
-    pub(super) rtt_idle_p50_us: f64,
-    pub(super) rtt_idle_p99_us: f64,
-    pub(super) rtt_loaded_p50_us: f64,
-    pub(super) rtt_loaded_p99_us: f64,
-    pub(super) small_packets_per_s: f64,
+/// A contender as it is printed.
+#[derive(Debug, Serialize)]
+struct Row {
+    contender: &'static str,
+    layer: Layer,
+    cipher: Option<&'static str>,
+    version: Option<String>,
+    medians: BTreeMap<&'static str, f64>,
+    /// Medians against those of the reference (the kernel's VXLAN or bridge).
+    of_reference: BTreeMap<&'static str, f64>,
+    rounds: BTreeMap<&'static str, Vec<f64>>,
+    resident_idle_bytes: Option<u64>,
+    resident_peak_bytes: Option<u64>,
+}
+
+/// One of ours against the best of the others on layer 2.
+#[derive(Debug, Serialize)]
+struct AgainstBest {
+    best: &'static str,
+    ratio: f64,
 }
 
 /// The whole, as it is printed.
 #[derive(Debug, Serialize)]
 pub(super) struct Finished {
     build: &'static str,
-    real_wire: bool,
-    contenders: Vec<Medians>,
-    /// One TCP flow of ours against the kernel's VXLAN.
-    tcp_one_vs_vxlan: f64,
-    /// Small packets of ours against the kernel's VXLAN.
-    small_packets_vs_vxlan: f64,
-    resident_idle_bytes: u64,
-    resident_saturated_bytes: u64,
+    ground: String,
+    rounds: u32,
+    seconds: u64,
+    congestion_control: &'static str,
+    /// Part of the processor time wanted during the run that went to other guests of the same hardware.
+    stolen_part: f64,
+    calibration: Option<Calibration>,
+    contenders: Vec<Row>,
+    absent: Vec<Absent>,
+    ours_of_best_layer2_peer: BTreeMap<&'static str, AgainstBest>,
+    bar: Vec<Stand>,
 }
 
 impl Report {
-    pub(super) fn new(args: &BenchArgs, resident_idle_bytes: u64) -> Self {
-        Self {
-            real_wire: !args.plain_veth,
-            rounds: Vec::new(),
-            resident_idle_bytes,
-            resident_saturated_bytes: 0,
-        }
+    pub(super) fn ours(&self) -> Option<&Entry> {
+        self.entries.iter().find(|entry| entry.role == Role::Ours)
     }
 
-    pub(super) fn add(&mut self, contender: Contender, round: Round) {
-        self.rounds.push((contender, round));
+    pub(super) fn of_role(&self, role: Role, figure: Figure) -> Option<f64> {
+        self.entries.iter().find(|entry| entry.role == role)?.median(figure)
     }
 
-    pub(super) fn finished(&self) -> Finished {
-        let contenders: Vec<Medians> = Contender::ALL.map(|contender| self.medians(contender)).to_vec();
-        let ratio = |figure: fn(&Medians) -> f64| figure(&contenders[2]) / figure(&contenders[1]);
+    /// The best of the other programs on layer 2.
+    pub(super) fn best_layer2_peer(&self, figure: Figure) -> Option<(&'static str, f64)> {
+        let peers =
+            || self.entries.iter().filter(|entry| entry.role == Role::Peer && entry.layer == Layer::Ethernet);
+        let best = figure.best(peers().filter_map(|entry| entry.median(figure)))?;
+        let who = peers().find(|entry| entry.median(figure) == Some(best))?;
+        Some((who.name, best))
+    }
+
+    pub(super) fn finished(self, plan: &Plan) -> Finished {
+        let wanted = self.machine.busy + self.machine.stolen;
         Finished {
-            build: if cfg!(debug_assertions) { "debug" } else { "release" },
-            real_wire: self.real_wire,
-            tcp_one_vs_vxlan: ratio(|medians| medians.tcp_one_gbit),
-            small_packets_vs_vxlan: ratio(|medians| medians.small_packets_per_s),
-            contenders,
-            resident_idle_bytes: self.resident_idle_bytes,
-            resident_saturated_bytes: self.resident_saturated_bytes,
+            build: build(),
+            ground: ground(plan.ground),
+            rounds: plan.rounds,
+            seconds: plan.duration.as_secs(),
+            congestion_control: CONGESTION,
+            stolen_part: self.machine.stolen.as_secs_f64() / wanted.as_secs_f64().max(f64::MIN_POSITIVE),
+            contenders: self.entries.iter().map(|entry| self.row(entry)).collect(),
+            ours_of_best_layer2_peer: self.against_best(),
+            bar: bar::stands(plan.ground, &self),
+            calibration: self.calibration,
+            absent: self.absent,
         }
     }
 
-    fn medians(&self, contender: Contender) -> Medians {
-        let of = |figure: fn(&Round) -> f64| {
-            let rounds = self.rounds.iter().filter(|(whose, _)| *whose == contender);
-            quantile(rounds.map(|(_, round)| figure(round)).collect(), 0.5)
-        };
-        Medians {
-            contender: contender.name(),
-            tcp_one_gbit: of(|round| round.tcp_one) / 1e9,
-            tcp_four_gbit: of(|round| round.tcp_four) / 1e9,
-            tcp_reverse_gbit: of(|round| round.tcp_reverse) / 1e9,
-            tcp_both_ways_gbit: of(|round| round.tcp_both) / 1e9,
-            cpu_s_per_gb: of(|round| round.cpu_per_gigabyte),
-            rtt_idle_p50_us: of(|round| microseconds(&round.idle, 0.5)),
-            rtt_idle_p99_us: of(|round| microseconds(&round.idle, 0.99)),
-            rtt_loaded_p50_us: of(|round| microseconds(&round.loaded, 0.5)),
-            rtt_loaded_p99_us: of(|round| microseconds(&round.loaded, 0.99)),
-            small_packets_per_s: of(|round| round.small_packets),
+    fn row(&self, entry: &Entry) -> Row {
+        let medians: BTreeMap<Figure, f64> =
+            Figure::ALL.into_iter().filter_map(|figure| Some((figure, entry.median(figure)?))).collect();
+        let of_reference = medians.iter().filter_map(|(figure, value)| {
+            Some((figure.name(), value / self.of_role(Role::Reference, *figure)?))
+        });
+        Row {
+            contender: entry.name,
+            layer: entry.layer,
+            cipher: entry.cipher,
+            version: entry.version.clone(),
+            of_reference: of_reference.collect(),
+            medians: medians.into_iter().map(|(figure, value)| (figure.name(), value)).collect(),
+            rounds: entry.rounds.iter().map(|(figure, values)| (figure.name(), values.clone())).collect(),
+            resident_idle_bytes: entry.resident_idle_bytes,
+            resident_peak_bytes: entry.resident_peak_bytes,
         }
+    }
+
+    fn against_best(&self) -> BTreeMap<&'static str, AgainstBest> {
+        Figure::ALL
+            .into_iter()
+            .filter_map(|figure| {
+                let ours = self.ours()?.median(figure)?;
+                let (best, value) = self.best_layer2_peer(figure)?;
+                Some((figure.name(), AgainstBest { best, ratio: ours / value }))
+            })
+            .collect()
+    }
+}
+
+fn ground(ground: Ground) -> String {
+    match ground {
+        Ground::RealWire => "real wire".to_owned(),
+        Ground::PlainVeth => "plain veth".to_owned(),
+        Ground::SameHost => "same host".to_owned(),
+        Ground::BadPath(impairment) => format!(
+            "bad path: each way {:.2} % lost, {:?} delay, {:.2} % overtaken",
+            impairment.loss * 100.0,
+            impairment.delay,
+            impairment.reorder * 100.0
+        ),
     }
 }
 
 impl Finished {
     pub(super) fn for_people(&self) -> String {
-        let rows: Vec<[String; 9]> = self
-            .contenders
-            .iter()
-            .map(|medians| {
-                [
-                    medians.contender.to_owned(),
-                    format!("{:.2}", medians.tcp_one_gbit),
-                    format!("{:.2}", medians.tcp_four_gbit),
-                    format!("{:.2}", medians.tcp_reverse_gbit),
-                    format!("{:.2}", medians.tcp_both_ways_gbit),
-                    format!("{:.2}", medians.cpu_s_per_gb),
-                    format!("{:.0}/{:.0}", medians.rtt_idle_p50_us, medians.rtt_idle_p99_us),
-                    format!("{:.0}/{:.0}", medians.rtt_loaded_p50_us, medians.rtt_loaded_p99_us),
-                    format!("{:.0}", medians.small_packets_per_s / 1e3),
-                ]
-            })
-            .collect();
         let heading = [
             "WHO",
             "TCP Gb/s",
             "4 FLOWS",
             "REVERSE",
-            "BOTH WAYS",
+            "BOTH",
             "CPU s/GB",
-            "RTT µs p50/p99",
+            "MACHINE",
+            "RTT µs",
             "LOADED",
             "64 B kpps",
+            "MiB IDLE/PEAK",
         ];
-        format!(
-            "{}\n{}, {} build; of kernel VXLAN: TCP {:.2}, small packets {:.2}; our resident memory {} KiB idle, {} KiB after load\n",
-            table(heading, &rows),
-            if self.real_wire { "real wire" } else { "plain veth" },
+        let rows: Vec<[String; 11]> = self.contenders.iter().map(Row::cells).collect();
+        let mut text = format!(
+            "{}, {} build, {} rounds of {} s, {} for all, {:.1} % of the processor time stolen\n{}",
+            self.ground,
             self.build,
-            self.tcp_one_vs_vxlan,
-            self.small_packets_vs_vxlan,
-            self.resident_idle_bytes >> 10,
-            self.resident_saturated_bytes >> 10
-        )
+            self.rounds,
+            self.seconds,
+            self.congestion_control,
+            self.stolen_part * 100.0,
+            table(heading, &rows)
+        );
+        text += "CPU: processes of both ends; MACHINE: all that ran, generators and kernel included; RTT p50/p99\n";
+        text += &self.calibration.as_ref().map(Calibration::for_people).unwrap_or_default();
+        for Absent { contender, reason } in &self.absent {
+            text += &format!("{contender} did not take part: {reason}\n");
+        }
+        if !self.bar.is_empty() {
+            text += &table(
+                ["THE BAR", "IS", "MUST", "AIM", "STANDS"],
+                &self.bar.iter().map(Stand::cells).collect::<Vec<_>>(),
+            );
+        }
+        text
     }
 }
 
-fn microseconds(times: &[Duration], part: f64) -> f64 {
-    quantile(times.iter().map(|time| time.as_secs_f64() * 1e6).collect(), part)
-}
-
-/// The value below which this part of the values lie; not a number if there are none.
-fn quantile(mut values: Vec<f64>, part: f64) -> f64 {
-    values.sort_by(f64::total_cmp);
-    #[expect(
-        clippy::cast_precision_loss,
-        clippy::cast_possible_truncation,
-        clippy::cast_sign_loss,
-        reason = "an index from a part between 0 and 1 of a short list"
-    )]
-    let index = (values.len().saturating_sub(1) as f64 * part).round() as usize;
-    values.get(index).copied().unwrap_or(f64::NAN)
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn quantiles_stand_where_they_should() {
-        let values: Vec<f64> = (0..=100).rev().map(f64::from).collect();
-        assert_eq!(quantile(values.clone(), 0.5).to_bits(), 50.0_f64.to_bits());
-        assert_eq!(quantile(values, 0.99).to_bits(), 99.0_f64.to_bits());
-        assert!(quantile(Vec::new(), 0.5).is_nan());
+impl Row {
+    fn cells(&self) -> [String; 11] {
+        let cell = |figure: Figure| {
+            let value = self.medians.get(figure.name());
+            value.map_or_else(|| "-".to_owned(), |value| figure.for_people(*value))
+        };
+        let pair = |p50, p99| match (cell(p50), cell(p99)) {
+            (p50, p99) if p50 == "-" && p99 == "-" => p50,
+            (p50, p99) => format!("{p50}/{p99}"),
+        };
+        #[expect(clippy::cast_precision_loss, reason = "megabytes with one digit")]
+        let mebibytes = |bytes: Option<u64>| {
+            bytes.map_or_else(|| "-".to_owned(), |bytes| format!("{:.1}", bytes as f64 / f64::from(1 << 20)))
+        };
+        [
+            self.contender.to_owned(),
+            cell(Figure::TcpOne),
+            cell(Figure::TcpFour),
+            cell(Figure::TcpReverse),
+            cell(Figure::TcpBoth),
+            cell(Figure::CpuDaemons),
+            cell(Figure::CpuMachine),
+            pair(Figure::IdleP50, Figure::IdleP99),
+            pair(Figure::LoadedP50, Figure::LoadedP99),
+            cell(Figure::SmallPackets),
+            match (self.resident_idle_bytes, self.resident_peak_bytes) {
+                (None, None) => "-".to_owned(),
+                (idle, peak) => format!("{}/{}", mebibytes(idle), mebibytes(peak)),
+            },
+        ]
     }
 }

@@ -1,0 +1,27 @@
+//! boringtun, Cloudflare's WireGuard in Rust, between IP addresses only. Source: its README.
+
+use std::io;
+
+use super::{CommandLine, Peer, Site, uapi};
+use crate::bench::links::contender::{Daemon, Layer};
+
+const PORT: u16 = 51821;
+
+pub(super) const PEER: Peer = Peer {
+    name: "boringtun",
+    layer: Layer::Ip,
+    cipher: "ChaCha20-Poly1305",
+    programs: &["boringtun-cli", "unshare"],
+    version: &["--version"],
+    mtu: uapi::MTU,
+    prepare,
+    configure: Some(configure),
+};
+
+fn prepare(_: &Site) -> io::Result<[Vec<CommandLine>; 2]> {
+    Ok(uapi::command_lines(["boringtun-cli", "--foreground", "--disable-drop-privileges", PEER.name]))
+}
+
+fn configure(site: &Site, side: usize, daemon: &Daemon) -> io::Result<()> {
+    uapi::configure(site, side, daemon, PEER.name, PORT)
+}

@@ -1,0 +1,93 @@
+//! One contender's turn: what is measured, and what of it is kept.
+
+use std::io;
+use std::time::Duration;
+
+use consort_lab::usage::{self, MachineUsage};
+
+use super::args::{Measure, Plan};
+use super::contender::{Contender, Spent};
+use super::figures::{Figure, quantile};
+use super::traffic::{self, Ends, Window, round_trips};
+use crate::demo::stage::lab_failure;
+use crate::failure::Failure;
+
+/// Round trips of one measurement without load: a hundredth of them is still a few dozen.
+const ROUND_TRIPS: usize = 3_000;
+/// A contender that takes long for a round trip makes fewer.
+const IDLE_MAX: Duration = Duration::from_secs(1);
+/// Between round trips beside a flow, as a ping has pauses: one after the other they would be a load themselves.
+const LOADED_PAUSE: Duration = Duration::from_millis(2);
+/// Above what a minute has room for.
+const LOADED_TRIPS_MAX: usize = 100_000;
+
+/// What a turn gave.
+pub(super) type Values = Vec<(Figure, f64)>;
+
+/// Measures what the plan asks for.
+pub(super) fn turn(plan: &Plan, contender: &Contender, ends: &Ends<'_>) -> Result<Values, Failure> {
+    let mut values = Values::new();
+    for measure in &plan.measures {
+        values.extend(measured(*measure, plan.duration, contender, *ends)?);
+    }
+    Ok(values)
+}
+
+fn measured(
+    measure: Measure,
+    duration: Duration,
+    contender: &Contender,
+    ends: Ends<'_>,
+) -> Result<Values, Failure> {
+    let rate = |figure, flows: &[Ends<'_>]| {
+        let window = traffic::tcp(flows, duration, || Ok(()), || Ok(())).map_err(lab_failure)?;
+        Ok(vec![(figure, window.bits_per_second() / 1e9)])
+    };
+    match measure {
+        Measure::Tcp => one_flow(duration, contender, &ends),
+        Measure::Four => rate(Figure::TcpFour, &[ends; 4]),
+        Measure::Reverse => rate(Figure::TcpReverse, &[ends.reversed()]),
+        Measure::Both => rate(Figure::TcpBoth, &[ends, ends.reversed()]),
+        Measure::Idle => {
+            let trips = round_trips(&ends, ROUND_TRIPS, IDLE_MAX, Duration::ZERO).map_err(lab_failure)?;
+            Ok(quantiles(&trips, Figure::IdleP50, Figure::IdleP99))
+        }
+        Measure::Loaded => {
+            let meanwhile = || round_trips(&ends, LOADED_TRIPS_MAX, duration, LOADED_PAUSE);
+            let window = traffic::tcp(&[ends], duration, || Ok(()), meanwhile).map_err(lab_failure)?;
+            Ok(quantiles(&window.meanwhile, Figure::LoadedP50, Figure::LoadedP99))
+        }
+        Measure::Small => {
+            let rate = traffic::highest_rate(&ends).map_err(lab_failure)?;
+            Ok(vec![(Figure::SmallPackets, rate)])
+        }
+    }
+}
+
+/// One flow, with what it costs the contender's processes and the computer.
+fn one_flow(duration: Duration, contender: &Contender, ends: &Ends<'_>) -> Result<Values, Failure> {
+    let probe = || {
+        let spent = contender.spent().map_err(io::Error::other)?;
+        Ok((spent, usage::of_machine()?))
+    };
+    let window = traffic::tcp(std::slice::from_ref(ends), duration, probe, || Ok(())).map_err(lab_failure)?;
+    Ok(costs(contender, &window))
+}
+
+fn costs(contender: &Contender, window: &Window<(Spent, MachineUsage), ()>) -> Values {
+    let [(spent, machine), (spent_later, machine_later)] = window.probed;
+    let per_gigabyte = |time: Duration| time.as_secs_f64() / window.gigabytes();
+    let mut values = vec![
+        (Figure::TcpOne, window.bits_per_second() / 1e9),
+        (Figure::CpuMachine, per_gigabyte(machine_later.since(machine).busy)),
+    ];
+    if !contender.daemons.is_empty() {
+        values.push((Figure::CpuDaemons, per_gigabyte(spent_later.cpu.saturating_sub(spent.cpu))));
+    }
+    values
+}
+
+fn quantiles(trips: &[Duration], p50: Figure, p99: Figure) -> Values {
+    let micros = || trips.iter().map(|time| time.as_secs_f64() * 1e6).collect();
+    vec![(p50, quantile(micros(), 0.5)), (p99, quantile(micros(), 0.99))]
+}

@@ -13,11 +13,11 @@ use crate::{
     streams,
 };
 use libp2p::{
-    StreamProtocol, connection_limits, gossipsub, identify, kad, memory_connection_limits, ping,
+    StreamProtocol, connection_limits, gossipsub, identify, kad, memory_connection_limits, ping, relay,
     request_response::{self, ProtocolSupport},
     swarm::NetworkBehaviour,
 };
-use std::time::Duration;
+use std::{num::NonZeroU32, time::Duration};
 
 /// Pings keep NAT mappings alive (RFC 4787 allows 2 min, many take 30 s) and find the dead; 64 bytes every so often per connection.
 const PING_INTERVAL: Duration = Duration::from_secs(20);
@@ -35,6 +35,18 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 /// Addresses that identify may tell us per peer are not believed; it serves to see our own address from outside.
 const IDENTIFY_INTERVAL: Duration = Duration::from_secs(10 * 60);
 
+/// Hosts behind NATs that may be reached through this one, and control connections through it at once. A circuit carries what a control
+/// connection carries, some hundred bytes a second; its buffers are a few KiB.
+const RESERVATIONS_MAX: usize = 128;
+const CIRCUITS_MAX: usize = 128;
+const CIRCUITS_PER_PEER_MAX: usize = 32;
+/// A circuit ends after so long or so much, and is made anew where it is still needed: neither is an obligation for ever.
+const CIRCUIT_AGE_MAX: Duration = Duration::from_secs(12 * 3600);
+const CIRCUIT_BYTES_MAX: u64 = 1 << 30;
+/// Circuits one member may ask for, and in which time: a node that restarts asks for one per peer.
+const CIRCUITS_ASKED_MAX: NonZeroU32 = NonZeroU32::new(120).expect("not zero");
+const CIRCUITS_ASKED_WITHIN: Duration = Duration::from_secs(60);
+
 /// Everything on a connection.
 #[derive(NetworkBehaviour)]
 pub(crate) struct Behaviour {
@@ -46,6 +58,10 @@ pub(crate) struct Behaviour {
     pub(crate) gossip: gossipsub::Behaviour,
     pub(crate) rpc: request_response::Behaviour<RpcCodec>,
     pub(crate) streams: streams::Behaviour,
+    /// Joins members that cannot reach each other.
+    relay: relay::Behaviour,
+    /// Is joined to members by others.
+    pub(crate) circuits: relay::client::Behaviour,
 }
 
 impl Behaviour {
@@ -55,6 +71,7 @@ impl Behaviour {
         overlay: Option<OverlayId>,
         protocols: Protocols,
         stream_names: &[&'static str],
+        circuits: relay::client::Behaviour,
     ) -> Self {
         let keypair = libp2p_identity::Keypair::from(pair.clone());
         let local = keypair.public().to_peer_id();
@@ -79,6 +96,8 @@ impl Behaviour {
             gossip: gossip(&keypair, overlay),
             rpc: rpc(overlay, protocols),
             streams: streams(overlay, stream_names),
+            relay: relaying(local),
+            circuits,
         }
     }
 
@@ -110,6 +129,26 @@ pub(crate) fn stream_protocol(overlay: Option<OverlayId>, name: &str) -> StreamP
 
 fn streams(overlay: Option<OverlayId>, names: &[&'static str]) -> streams::Behaviour {
     streams::Behaviour::new(names.iter().map(|name| (stream_protocol(overlay, name), *name)).collect())
+}
+
+/// Every member joins others: those it can, which are those that connected to it. The door has let nobody else in.
+fn relaying(local: HostId) -> relay::Behaviour {
+    let config = relay::Config {
+        max_reservations: RESERVATIONS_MAX,
+        max_circuits: CIRCUITS_MAX,
+        max_circuits_per_peer: CIRCUITS_PER_PEER_MAX,
+        max_circuit_duration: CIRCUIT_AGE_MAX,
+        max_circuit_bytes: CIRCUIT_BYTES_MAX,
+        reservation_rate_limiters: Vec::new(),
+        circuit_src_rate_limiters: Vec::new(),
+        ..relay::Config::default()
+    };
+    let config = config
+        .reservation_rate_per_peer(CIRCUITS_ASKED_MAX, CIRCUITS_ASKED_WITHIN)
+        .circuit_src_per_peer(CIRCUITS_ASKED_MAX, CIRCUITS_ASKED_WITHIN);
+    let mut behaviour = relay::Behaviour::new(local, config);
+    behaviour.set_status(Some(relay::Status::Enable));
+    behaviour
 }
 
 /// Where news are spread.

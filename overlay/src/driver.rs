@@ -8,11 +8,13 @@
 //! |---|---|
 //! | [`transport`] | QUIC and TCP with the door in them; listening; addresses to and from libp2p's form |
 //! | [`connections`] | connections that come, go and fail; dialling |
+//! | [`circuits`] | control connections through a third member, where there is no direct way |
 //! | [`entering`] | joining by a ticket, and the change of overlay |
 //! | [`requests`] | requests in both directions, limits, answers; streams |
 //! | [`directory`] | records, exchanges, searches by Kademlia |
 //! | [`standing`] | invitations, members, revocations, the state to write down |
 
+mod circuits;
 mod connections;
 mod directory;
 mod entering;
@@ -149,14 +151,16 @@ pub async fn start(config: OverlayConfig) -> Result<(Overlay, EventReceiver), St
     let local = door.local();
     let overlay = origin.membership.as_ref().map(|membership| membership.overlay);
     let door = SharedDoor::new(door);
+    let (circuit_transport, circuit_behaviour) = libp2p::relay::client::new(local);
     let behaviour = Behaviour::new(
         &config.keypair,
         &config.limits,
         overlay.map(|key| key.id()),
         Arc::clone(&protocols),
         &config.streams,
+        circuit_behaviour,
     );
-    let mut swarm = transport::swarm(&config, door.clone(), behaviour)?;
+    let mut swarm = transport::swarm(&config, door.clone(), circuit_transport, behaviour)?;
     let listen = transport::listen(&mut swarm, &config.listen, config.transports).await?;
     // Whoever came while the addresses were being bound was refused: only from here on there is somebody to tell.
     let founded = origin.founded;
@@ -194,6 +198,7 @@ pub async fn start(config: OverlayConfig) -> Result<(Overlay, EventReceiver), St
         entering: false,
         inviter: None,
         closing: HashMap::new(),
+        circuits: circuits::Circuits::default(),
         owed: FuturesUnordered::new(),
         tasks: FuturesUnordered::new(),
         state_saved_at: Duration::ZERO,
@@ -243,6 +248,8 @@ struct Driver {
     inviter: Option<HostId>,
     /// Connections this host is closing, with the reason people shall see.
     closing: HashMap<ConnectionId, FailureReason>,
+    /// Ways through others, asked for and held.
+    circuits: circuits::Circuits,
     owed: FuturesUnordered<Owed>,
     tasks: FuturesUnordered<BoxFuture<'static, ()>>,
     state_saved_at: Duration,
@@ -292,6 +299,7 @@ impl Driver {
                 self.peers.learn(ticket.inviter(), ticket.addresses());
             }
         }
+        self.tell_relayed();
         self.renew_record();
         self.upkeep_connections();
         self.upkeep_state();
@@ -332,6 +340,7 @@ impl Driver {
     fn on_tick(&mut self) {
         self.upkeep_directory();
         self.upkeep_connections();
+        self.upkeep_circuits();
         self.upkeep_state();
     }
 

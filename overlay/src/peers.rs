@@ -180,7 +180,7 @@ impl Peers {
         peer.last_seen = Some(connection.since);
         peer.chain = Some(chain);
         peer.barred = false;
-        if connection.direction == Direction::Outbound {
+        if connection.direction == Direction::Outbound && connection.transport != Transport::Relayed {
             peer.addresses.retain(|known| *known != connection.address);
             peer.addresses.insert(0, connection.address);
             peer.addresses.truncate(ADDRESSES_MAX);
@@ -262,6 +262,29 @@ impl Peers {
             *held = Some(round_trip);
             peer.last_seen = Some(now);
         }
+    }
+
+    /// Peers this host has dialled itself, with where they were found: they can be reached, so others may be reached through them.
+    pub(crate) fn dialled(&self) -> impl Iterator<Item = (HostId, SocketAddr, Transport)> {
+        self.direct().filter(|(_, connection)| connection.direction == Direction::Outbound).map(shown)
+    }
+
+    /// Peers with a connection that is no circuit.
+    pub(crate) fn through(&self) -> impl Iterator<Item = (HostId, SocketAddr, Transport)> {
+        self.direct().map(shown)
+    }
+
+    fn direct(&self) -> impl Iterator<Item = (HostId, &Connection)> {
+        self.peers.iter().filter_map(|(host, peer)| {
+            let Link::Up { connections, .. } = &peer.link else { return None };
+            let direct = connections.iter().find(|connection| connection.transport != Transport::Relayed)?;
+            Some((*host, direct))
+        })
+    }
+
+    /// Peers that are being dialled.
+    pub(crate) fn being_dialled(&self) -> impl Iterator<Item = HostId> {
+        self.peers.iter().filter(|(_, peer)| matches!(peer.link, Link::Dialling)).map(|(host, _)| *host)
     }
 
     /// Peers with a connection.
@@ -365,6 +388,10 @@ impl Peers {
         statuses.sort_unstable_by_key(|status| status.host);
         statuses
     }
+}
+
+fn shown((host, connection): (HostId, &Connection)) -> (HostId, SocketAddr, Transport) {
+    (host, connection.address, connection.transport)
 }
 
 impl Peer {

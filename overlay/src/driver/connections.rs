@@ -39,14 +39,16 @@ impl Driver {
                 let cause = cause.map(|error| innermost(&error));
                 self.on_closed(peer_id, connection_id, num_established, cause);
             }
-            SwarmEvent::OutgoingConnectionError { peer_id: Some(host), error, .. } => {
-                self.on_dial_failed(host, &error)
+            SwarmEvent::OutgoingConnectionError { peer_id: Some(host), connection_id, error, .. } => {
+                self.on_dial_ended(host, connection_id, error);
             }
             SwarmEvent::IncomingConnectionError { error, send_back_addr, peer_id, .. } => {
                 self.on_refused(&error, &send_back_addr, peer_id);
             }
             SwarmEvent::Dialing { peer_id: Some(host), .. } => self.peers.dialling_began(host),
+            SwarmEvent::ListenerClosed { listener_id, .. } if self.circuits.withdrawn(listener_id) => {}
             SwarmEvent::NewListenAddr { .. } | SwarmEvent::ExpiredListenAddr { .. } => {
+                self.tell_relayed();
                 self.renew_record();
                 self.spread_record();
             }
@@ -76,7 +78,7 @@ impl Driver {
             BehaviourEvent::Kad(event) => self.on_kad_event(event),
             BehaviourEvent::Gossip(event) => self.on_gossip_event(event),
             BehaviourEvent::Streams(incoming) => self.on_stream(incoming),
-            BehaviourEvent::Identify(_) => {}
+            BehaviourEvent::Identify(_) | BehaviourEvent::Relay(_) | BehaviourEvent::Circuits(_) => {}
         }
     }
 
@@ -124,13 +126,14 @@ impl Driver {
             self.on_admitted(host);
         }
         let (Some(chain), Some((address, transport)), false) =
-            (chain, from_multiaddr(endpoint.get_remote_address()), self.entering)
+            (chain, super::circuits::remote_of(endpoint), self.entering)
         else {
             self.close(id, FailureReason::ClosedHere);
             return;
         };
         self.counters.connections_opened += 1;
         self.refused.forget(&host);
+        self.circuits.ended(&host);
         let connection = Connection { id, direction, transport, address, since: self.clock.unix() };
         match self.peers.established(host, connection, chain, now) {
             Established::Replaces(old) => {
@@ -143,6 +146,7 @@ impl Driver {
                 self.announce(Event::PeerUp(host));
                 self.enter_directory(&host);
                 self.exchange_with(host);
+                self.upkeep_circuits();
             }
         }
         for waiting in self.waiting.remove(&host).unwrap_or_default() {
@@ -168,7 +172,7 @@ impl Driver {
         }
     }
 
-    fn on_dial_failed(&mut self, host: HostId, error: &DialError) {
+    pub(super) fn on_dial_failed(&mut self, host: HostId, error: &DialError) {
         let reason = match error {
             DialError::NoAddresses => FailureReason::NoAddress,
             DialError::WrongPeerId { obtained, .. } => FailureReason::WrongIdentity { found: *obtained },

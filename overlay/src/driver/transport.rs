@@ -20,7 +20,7 @@ use libp2p::{
     },
     futures::StreamExt,
     multiaddr::Protocol,
-    noise, quic,
+    noise, quic, relay,
     swarm::{Config, SwarmEvent},
     tcp, yamux,
 };
@@ -41,6 +41,8 @@ const QUIC_IDLE_MAX: Duration = Duration::from_secs(45);
 const QUIC_KEEP_ALIVE: Duration = Duration::from_secs(30);
 /// Encryption and multiplexing over TCP, without the door's own time.
 const TCP_SETUP_MAX: Duration = Duration::from_secs(5);
+/// The same over a circuit: two legs, and a relay that asks the other end first.
+const CIRCUIT_SETUP_MAX: Duration = Duration::from_secs(10);
 /// How often port 0 is tried until a port is free for both transports.
 const PORT_TRIES: usize = 16;
 /// Connections are closed by the rules of [`Peers`](crate::peers::Peers), not by libp2p's idleness; so this is a day.
@@ -57,9 +59,10 @@ pub(super) fn entropy() -> [u8; 32] {
 pub(super) fn swarm(
     config: &OverlayConfig,
     door: SharedDoor,
+    circuits: relay::client::Transport,
     behaviour: Behaviour,
 ) -> Result<Swarm<Behaviour>, StartError> {
-    let transport = transport(config)?
+    let transport = transport(config, circuits)?
         .and_then(move |connection, endpoint| pass(door.clone(), connection, endpoint))
         .boxed();
     let keypair = libp2p_identity::Keypair::from(config.keypair.clone());
@@ -70,8 +73,23 @@ pub(super) fn swarm(
     Ok(Swarm::new(transport, behaviour, keypair.public().to_peer_id(), swarm_config))
 }
 
-fn transport(config: &OverlayConfig) -> Result<Boxed<(HostId, StreamMuxerBox)>, StartError> {
+fn transport(
+    config: &OverlayConfig,
+    circuits: relay::client::Transport,
+) -> Result<Boxed<(HostId, StreamMuxerBox)>, StartError> {
     let keypair = libp2p_identity::Keypair::from(config.keypair.clone());
+    let noise = || noise::Config::new(&keypair).map_err(|error| StartError::Transport(error.to_string()));
+    let multiplexed = || {
+        let mut yamux = yamux::Config::default();
+        yamux.set_max_num_streams(usize::try_from(STREAMS_MAX).expect("usize has 32 bits at least"));
+        yamux
+    };
+    let circuits = circuits
+        .upgrade(Version::V1Lazy)
+        .authenticate(noise()?)
+        .multiplex(multiplexed())
+        .timeout(CIRCUIT_SETUP_MAX)
+        .map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer)));
     let quic = (config.transports != Transports::Tcp).then(|| {
         let mut settings = quic::Config::new(&keypair);
         settings.max_idle_timeout = u32::try_from(QUIC_IDLE_MAX.as_millis()).expect("seconds fit");
@@ -84,21 +102,18 @@ fn transport(config: &OverlayConfig) -> Result<Boxed<(HostId, StreamMuxerBox)>, 
     let tcp = match config.transports {
         Transports::Quic => None,
         Transports::Both | Transports::Tcp => {
-            let noise =
-                noise::Config::new(&keypair).map_err(|error| StartError::Transport(error.to_string()))?;
-            let mut yamux = yamux::Config::default();
-            yamux.set_max_num_streams(usize::try_from(STREAMS_MAX).expect("usize has 32 bits at least"));
             let upgraded = tcp::tokio::Transport::new(tcp::Config::default().nodelay(true))
                 .upgrade(Version::V1Lazy)
-                .authenticate(noise)
-                .multiplex(yamux)
+                .authenticate(noise()?)
+                .multiplex(multiplexed())
                 .timeout(TCP_SETUP_MAX);
             Some(upgraded.map(|(peer, muxer), _| (peer, StreamMuxerBox::new(muxer))))
         }
     };
     let quic = quic.map_or_else(OptionalTransport::none, OptionalTransport::some);
     let tcp = tcp.map_or_else(OptionalTransport::none, OptionalTransport::some);
-    Ok(quic.or_transport(tcp).map(|either, _| either.into_inner()).boxed())
+    let direct = quic.or_transport(tcp).map(|either, _| either.into_inner());
+    Ok(circuits.or_transport(direct).map(|either, _| either.into_inner()).boxed())
 }
 
 /// Binds QUIC and TCP on each address and waits until each is reported.
@@ -147,6 +162,7 @@ async fn bind(
         transport: match transport {
             Transport::Quic => "QUIC over UDP",
             Transport::Tcp => "TCP",
+            Transport::Relayed => "a circuit",
         },
         reason,
     };
@@ -202,7 +218,8 @@ pub(super) fn gate_failure<'a>(error: &'a (dyn std::error::Error + 'static)) -> 
 pub(super) fn to_multiaddr(address: SocketAddr, transport: Transport) -> Multiaddr {
     let base = Multiaddr::from(address.ip());
     match transport {
-        Transport::Tcp => base.with(Protocol::Tcp(address.port())),
+        // A circuit's address is its relay's: see `super::circuits`.
+        Transport::Tcp | Transport::Relayed => base.with(Protocol::Tcp(address.port())),
         Transport::Quic => base.with(Protocol::Udp(address.port())).with(Protocol::QuicV1),
     }
 }
@@ -217,8 +234,14 @@ pub(super) fn dial_addresses(addresses: &[SocketAddr], transports: Transports) -
     kinds.iter().flat_map(|kind| addresses.iter().map(|address| to_multiaddr(*address, *kind))).collect()
 }
 
-/// The reverse; `None` for forms this crate does not make.
+/// The reverse; `None` for forms this crate does not make, and for circuits.
 pub(super) fn from_multiaddr(address: &Multiaddr) -> Option<(SocketAddr, Transport)> {
+    let is_circuit = address.iter().any(|part| part == Protocol::P2pCircuit);
+    if is_circuit { None } else { first_hop(address) }
+}
+
+/// Where a connection's first datagram or segment goes: to the peer, or to the relay of a circuit.
+pub(super) fn first_hop(address: &Multiaddr) -> Option<(SocketAddr, Transport)> {
     let mut parts = address.iter();
     let ip = match parts.next()? {
         Protocol::Ip4(ip) => IpAddr::V4(ip),

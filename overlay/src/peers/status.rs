@@ -22,6 +22,8 @@ pub enum Transport {
     Quic,
     /// Noise and Yamux over TCP.
     Tcp,
+    /// Noise and Yamux over a circuit through another member; the address is that member's.
+    Relayed,
 }
 
 /// Why there is no connection.

@@ -3,6 +3,7 @@
 //! No test waits by the clock: each waits for the event or the state that the rule promises, and the harness gives up after [`world::PATIENCE`]
 //! with what was seen, which only a fault reaches.
 
+mod circuits;
 mod joining;
 mod limits;
 mod records;

@@ -1,0 +1,203 @@
+//! Control connections through a third member, where there is no direct way: libp2p's circuit relay v2.
+//!
+//! The story: a host asks up to [`RESERVATIONS_WANTED`] members it has dialled itself (they can be reached, so they serve as relays) to take
+//! connections for it, and keeps that up. Who dials a host and has no connection after [`DIRECT_FIRST`], or fails, asks the members
+//! it is connected with for a circuit to it; one who has a reservation of that host joins the two. On the circuit run the same encryption and the
+//! same proof of membership as on any connection, end to end: the relay sees lengths and times. Frames of networks never go this way by
+//! themselves; see node's last resort.
+//!
+//! Owns: reservations, and dials over circuits that are under way. A dial has failed when its direct and its circuit part have. Bounded by the
+//! peers: at most one entry for each.
+
+use super::{
+    Driver,
+    transport::{first_hop, from_multiaddr, to_multiaddr},
+};
+use crate::{
+    identity::HostId,
+    peers::{PEERS_MAX, Transport},
+};
+use libp2p::{
+    Multiaddr,
+    core::{ConnectedPoint, transport::ListenerId},
+    multiaddr::Protocol,
+    swarm::{
+        ConnectionId, DialError,
+        dial_opts::{DialOpts, PeerCondition},
+    },
+};
+use std::{collections::HashMap, net::SocketAddr, time::Duration};
+
+/// Members that take connections for this host: one, and one that may go away.
+const RESERVATIONS_WANTED: usize = 2;
+/// Members asked for a circuit to one host; more than a few would be a search, for which there is Kademlia.
+const ASKED_MAX: usize = 4;
+/// How long a direct dial has the field for itself: a round trip around the world, twice.
+const DIRECT_FIRST: Duration = Duration::from_millis(700);
+
+#[derive(Debug)]
+enum Try {
+    /// Only the direct dial is under way.
+    Direct { since: Duration },
+    /// Both are.
+    Both { circuit: ConnectionId },
+    /// The direct one has failed.
+    Circuit { circuit: ConnectionId, direct: DialError },
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(super) struct Circuits {
+    reservations: HashMap<ListenerId, HostId>,
+    tries: HashMap<HostId, Try>,
+}
+
+impl Circuits {
+    /// A reservation is gone; true if the listener was one.
+    pub(super) fn withdrawn(&mut self, listener: ListenerId) -> bool {
+        self.reservations.remove(&listener).is_some()
+    }
+
+    /// There is a connection, or the dial is over.
+    pub(super) fn ended(&mut self, host: &HostId) {
+        self.tries.remove(host);
+    }
+}
+
+/// Where a connection's peer is: itself, or the relay before it.
+pub(super) fn remote_of(endpoint: &ConnectedPoint) -> Option<(SocketAddr, Transport)> {
+    if !endpoint.is_relayed() {
+        return from_multiaddr(endpoint.get_remote_address());
+    }
+    let relay = match endpoint {
+        ConnectedPoint::Dialer { address, .. } => address,
+        ConnectedPoint::Listener { local_addr, .. } => local_addr,
+    };
+    first_hop(relay).map(|(address, _)| (address, Transport::Relayed))
+}
+
+fn through(relay: HostId, address: SocketAddr, transport: Transport) -> Multiaddr {
+    to_multiaddr(address, transport).with(Protocol::P2p(relay)).with(Protocol::P2pCircuit)
+}
+
+impl Driver {
+    /// Keeps reservations, and adds circuits to dials that take long.
+    pub(super) fn upkeep_circuits(&mut self) {
+        if self.entering {
+            return;
+        }
+        self.reserve();
+        let now = self.now();
+        let dialling: Vec<HostId> = self.peers.being_dialled().collect();
+        self.circuits.tries.retain(|host, _| dialling.contains(host));
+        for host in dialling {
+            if self.circuits.tries.len() >= PEERS_MAX {
+                return;
+            }
+            let since = match self.circuits.tries.entry(host).or_insert(Try::Direct { since: now }) {
+                Try::Direct { since } => *since,
+                Try::Both { .. } | Try::Circuit { .. } => continue,
+            };
+            if now.saturating_sub(since) >= DIRECT_FIRST
+                && let Some(circuit) = self.dial_through(host)
+            {
+                self.circuits.tries.insert(host, Try::Both { circuit });
+            }
+        }
+    }
+
+    /// A reservation carries where the relay is found; libp2p takes one without for a fault.
+    pub(super) fn tell_relayed(&mut self) {
+        for address in self.own_addresses() {
+            self.swarm.add_external_address(to_multiaddr(address, Transport::Tcp));
+        }
+    }
+
+    fn reserve(&mut self) {
+        if self.circuits.reservations.len() >= RESERVATIONS_WANTED {
+            return;
+        }
+        let free = |(relay, ..): &(HostId, SocketAddr, Transport)| {
+            !self.circuits.reservations.values().any(|held| held == relay)
+        };
+        // The one known longest is not worth more than another, but the same one comes again after a restart.
+        let Some((relay, address, transport)) =
+            self.peers.dialled().filter(free).min_by_key(|(host, ..)| *host)
+        else {
+            return;
+        };
+        match self.swarm.listen_on(through(relay, address, transport)) {
+            Ok(listener) => drop(self.circuits.reservations.insert(listener, relay)),
+            Err(error) => tracing::debug!(%relay, %error, "no reservation can be asked for"),
+        }
+    }
+
+    /// Asks members for a circuit to `host`; none if there is nobody to ask.
+    fn dial_through(&mut self, host: HostId) -> Option<ConnectionId> {
+        let mut relays: Vec<_> = self.peers.through().filter(|(relay, ..)| *relay != host).collect();
+        relays.sort_unstable_by_key(|(relay, ..)| *relay);
+        if !relays.is_empty() {
+            let start = crate::view::below(&mut self.rng, relays.len());
+            relays.rotate_left(start);
+        }
+        // Those that this host itself is reached through are the likeliest: hosts that were invited together share them.
+        relays.sort_by_key(|(relay, ..)| !self.circuits.reservations.values().any(|held| held == relay));
+        relays.truncate(ASKED_MAX);
+        if relays.is_empty() {
+            return None;
+        }
+        let addresses = relays
+            .into_iter()
+            .map(|(relay, address, transport)| through(relay, address, transport).with(Protocol::P2p(host)))
+            .collect();
+        // The direct dial may be under way.
+        let options =
+            DialOpts::peer_id(host).condition(PeerCondition::Disconnected).addresses(addresses).build();
+        let id = options.connection_id();
+        match self.swarm.dial(options) {
+            Ok(()) => Some(id),
+            Err(error) => {
+                tracing::debug!(%host, %error, "no circuit can be asked for");
+                None
+            }
+        }
+    }
+
+    /// One part of a dial ended badly.
+    pub(super) fn on_dial_ended(&mut self, host: HostId, id: ConnectionId, error: DialError) {
+        match self.circuits.tries.remove(&host) {
+            Some(Try::Both { circuit }) if circuit == id => {
+                tracing::debug!(%host, error = %super::transport::innermost(&error), "no circuit");
+                // Not asked again before the direct dial has ended as well.
+                self.circuits.tries.insert(host, Try::Direct { since: Duration::MAX });
+            }
+            Some(Try::Both { circuit }) if is_worth_a_circuit(&error) => {
+                self.circuits.tries.insert(host, Try::Circuit { circuit, direct: error });
+            }
+            // What the host itself said over the circuit is better to know than that there was no direct way.
+            Some(Try::Circuit { circuit, direct }) if circuit == id => {
+                let said = if is_worth_a_circuit(&error) { direct } else { error };
+                self.on_dial_failed(host, &said);
+            }
+            Some(Try::Direct { since }) if since == Duration::MAX => self.on_dial_failed(host, &error),
+            None | Some(Try::Direct { .. }) if is_worth_a_circuit(&error) => match self.dial_through(host) {
+                Some(circuit) => {
+                    self.circuits.tries.insert(host, Try::Circuit { circuit, direct: error });
+                }
+                None => self.on_dial_failed(host, &error),
+            },
+            _ => self.on_dial_failed(host, &error),
+        }
+    }
+}
+
+/// Whether the host itself said nothing: what it has refused it would refuse on a circuit too.
+fn is_worth_a_circuit(error: &DialError) -> bool {
+    match error {
+        DialError::NoAddresses => true,
+        DialError::Transport(tries) => {
+            tries.iter().all(|(_, error)| super::transport::gate_failure(error).is_none())
+        }
+        _ => false,
+    }
+}

@@ -12,6 +12,7 @@
 //! | [`glue`] | one file per pair of crates: what one says, told to the other |
 //! | [`daemon`] | wiring: starts the parts, one task per state, and ends them |
 //! | [`cli`] | what each command prints |
+//! | [`topology`] | who may link with whom, by the operator's file: pure |
 //! | [`demo`], [`mod@bench`] | the proof that it works, and how fast |
 //! | [`privilege`] | whether machines can be made on this host |
 //! | [`why`] | why the way between two hosts is as it is: pure, facts in, cause and remedy out |
@@ -32,4 +33,5 @@ pub mod privilege;
 
 pub mod state;
 pub mod telemetry;
+pub mod topology;
 pub mod why;

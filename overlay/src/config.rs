@@ -2,6 +2,7 @@
 
 use crate::{
     clock::{Clock, SystemClock},
+    document::{DocumentKind, KINDS_MAX, is_kind},
     identity::{Keypair, OverlayKey},
     protocol::rpc::{BODY_BYTES_MAX, NAME_BYTES_MAX, RpcProtocol},
     state::OverlayState,
@@ -68,6 +69,8 @@ pub struct OverlayConfig {
     pub protocols: Vec<RpcProtocol>,
     /// Names of node's stream protocols; same alphabet as those of requests.
     pub streams: Vec<&'static str>,
+    /// Kinds of documents node wants to hear of.
+    pub documents: Vec<DocumentKind>,
     /// The wall clock.
     pub clock: Arc<dyn Clock>,
 }
@@ -86,6 +89,7 @@ impl OverlayConfig {
             limits: Limits::default(),
             protocols: Vec::new(),
             streams: Vec::new(),
+            documents: Vec::new(),
             clock: Arc::new(SystemClock),
         }
     }
@@ -95,6 +99,13 @@ impl OverlayConfig {
         let names = self.protocols.iter().map(|protocol| protocol.name).chain(self.streams.iter().copied());
         for name in names {
             assert!(is_name(name) && !name.starts_with("overlay/"), "\"{name}\" is no protocol name");
+        }
+        assert!(
+            self.documents.len() < KINDS_MAX,
+            "at most {KINDS_MAX} kinds of documents, with this crate's own"
+        );
+        for kind in &self.documents {
+            assert!(is_kind(kind.name) && !kind.name.starts_with("overlay/"), "\"{}\" is no kind", kind.name);
         }
         for protocol in &self.protocols {
             let largest = protocol.request_bytes_max.max(protocol.response_bytes_max);

@@ -38,6 +38,12 @@ pub struct Counters {
     pub revocations_taken: u64,
     /// Revocations refused, by reason.
     pub revocations_refused: BTreeMap<&'static str, u64>,
+    /// Documents taken in as new or newer.
+    pub documents_taken: u64,
+    /// Documents that brought nothing new.
+    pub documents_stale: u64,
+    /// Documents refused, by reason.
+    pub documents_refused: BTreeMap<&'static str, u64>,
     /// News that were not what their kind says.
     pub news_malformed: u64,
     /// Streams taken from peers.

@@ -12,11 +12,13 @@
 //! | [`entering`] | joining by a ticket, and the change of overlay |
 //! | [`requests`] | requests in both directions, limits, answers; streams |
 //! | [`directory`] | records, exchanges, searches by Kademlia |
+//! | [`documents`] | what operators say to all |
 //! | [`standing`] | invitations, members, revocations, the state to write down |
 
 mod circuits;
 mod connections;
 mod directory;
+mod documents;
 mod entering;
 mod requests;
 mod standing;
@@ -27,6 +29,7 @@ use crate::{
     clock::{Clock, since_start},
     config::OverlayConfig,
     counters::Counters,
+    document::Documents,
     event::{Event, EventReceiver, Outbox},
     gate::{Door, SharedDoor, TICKETS_MAX},
     handle::{Answer, Command, JoinError, Overlay, OverlayStatus},
@@ -127,6 +130,7 @@ enum Call {
     Node(Answer<Result<Vec<u8>, crate::handle::CallError>>),
     Exchange,
     Revocations,
+    Documents,
 }
 
 /// An answer node owes: ready when node gave it.
@@ -181,6 +185,7 @@ pub async fn start(config: OverlayConfig) -> Result<(Overlay, EventReceiver), St
         peers: Peers::default(),
         refused: RefusedHosts::default(),
         view: View::default(),
+        documents: Documents::new(config.documents.clone()),
         pace: Pace::new(now),
         spread_at: Duration::ZERO,
         spread_due: false,
@@ -226,6 +231,8 @@ struct Driver {
     peers: Peers,
     refused: RefusedHosts,
     view: View,
+    /// What operators said.
+    documents: Documents,
     pace: Pace,
     /// When this host's record was last spread outside the pace, and whether it shall be again.
     spread_at: Duration,
@@ -293,6 +300,11 @@ impl Driver {
         for peer in known.into_iter().take(crate::state::KNOWN_PEERS_MAX) {
             self.peers.restore(peer.host, &peer.addresses, Some(peer.last_seen));
         }
+        let stored = std::mem::take(&mut self.config.state.documents);
+        if let Some(overlay) = self.overlay {
+            let unix = self.clock.unix();
+            self.documents.restore(overlay, stored, unix, &self.door.lock().revocations);
+        }
         let own = *self.swarm.local_peer_id();
         for ticket in &self.config.bootstrap {
             if self.overlay.is_none_or(|overlay| overlay == ticket.overlay()) && ticket.inviter() != own {
@@ -330,6 +342,16 @@ impl Driver {
                 self.spread_record();
                 answer.send(()).ok();
             }
+            Command::PublishDocument { kind, version, body, answer } => {
+                let outcome = self.publish_document(&kind, version, body);
+                drop(answer.send(outcome));
+            }
+            Command::Appoint(operators, answer) => {
+                let outcome = self.appoint(&operators);
+                drop(answer.send(outcome));
+            }
+            Command::Document(kind, answer) => drop(answer.send(self.documents.get(&kind).cloned())),
+            Command::Operators(answer) => drop(answer.send(self.documents.operators())),
             Command::Record(host, answer) => drop(answer.send(self.record_of(&host))),
             Command::View(answer) => drop(answer.send(self.view.iter().cloned().collect())),
             Command::State(answer) => drop(answer.send(self.state())),

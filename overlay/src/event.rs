@@ -46,6 +46,19 @@ pub enum Event {
     Joined(OverlayKey),
     /// A key was put out: a host's (its own included) or an invitation's.
     Revoked(Key),
+    /// A document of this kind holds from now on, or none does; ask for it.
+    DocumentChanged(String),
+    /// A peer offered a document that is not taken.
+    DocumentRefused {
+        /// Its kind.
+        kind: String,
+        /// Its version.
+        version: u64,
+        /// Who offered it.
+        from: Option<HostId>,
+        /// Why, in a sentence.
+        reason: String,
+    },
     /// Write this down.
     StateChanged(Box<OverlayState>),
 }
@@ -128,6 +141,17 @@ impl Outbox {
             }
             Event::StateChanged(_) => {
                 self.events.retain(|waiting| !matches!(waiting, Event::StateChanged(_)))
+            }
+            Event::DocumentChanged(kind) => {
+                let is_same =
+                    |waiting: &Event| matches!(waiting, Event::DocumentChanged(other) if other == kind);
+                if self.events.iter().any(is_same) {
+                    return Ok(());
+                }
+            }
+            // The latest is enough: each is in the log, and counted.
+            Event::DocumentRefused { .. } => {
+                self.events.retain(|waiting| !matches!(waiting, Event::DocumentRefused { .. }))
             }
             Event::Joined(_) | Event::Revoked(_) => {}
         }

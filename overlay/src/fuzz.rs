@@ -4,8 +4,10 @@
 //! came from, so that nothing signed or hashed has two forms.
 
 use crate::{
+    document::Document,
     membership::{Chain, Revocation, Revocations},
     protocol::{
+        documents,
         member::{Hello, decode_answer, decode_verdict, encode_answer, encode_verdict},
         news::News,
         revocations,
@@ -56,6 +58,20 @@ pub fn revocation(bytes: &[u8]) {
     // Refused or not is all there is to see: the answer is not kept, and an empty set has nothing to answer with.
     revocations::decode_answer(bytes).ok();
     revocations::answer(&Revocations::default(), bytes).ok();
+}
+
+/// A document, by itself, and in a question and an answer about documents.
+pub fn document(bytes: &[u8]) {
+    if let Ok(document) = Document::decode(bytes) {
+        assert_eq!(document.encode(), bytes);
+    }
+    if let Ok(question) = documents::Question::decode(bytes) {
+        assert_eq!(question.encode(), bytes);
+    }
+    if let Ok(held) = documents::decode_answer(bytes) {
+        let held: Vec<Arc<Document>> = held.into_iter().map(Arc::new).collect();
+        assert_eq!(documents::encode_answer(&held), bytes);
+    }
 }
 
 /// The three messages of the membership handshake.

@@ -4,11 +4,14 @@
 
 mod error;
 
-pub use error::{CallError, InviteError, JoinError, OpenError, PublishError, RevokeError, Stopped};
+pub use error::{
+    CallError, InviteError, JoinError, OpenError, PublishDocumentError, PublishError, RevokeError, Stopped,
+};
 
 use crate::{
     clock::UnixSeconds,
     counters::Counters,
+    document::Document,
     identity::{HostId, Key, OverlayKey},
     membership::Membership,
     peers::{FailureReason, PeerStatus, refused::RefusedHost},
@@ -145,10 +148,24 @@ pub(crate) enum Command {
     Invite(InviteOptions, Answer<Result<Ticket, InviteError>>),
     Join(Box<Ticket>, Answer<Result<OverlayKey, JoinError>>),
     Revoke(Key, Answer<Result<(), RevokeError>>),
-    Call { host: HostId, protocol: &'static str, body: Vec<u8>, answer: Answer<Result<Vec<u8>, CallError>> },
+    Call {
+        host: HostId,
+        protocol: &'static str,
+        body: Vec<u8>,
+        answer: Answer<Result<Vec<u8>, CallError>>,
+    },
     Connect(HostId, Answer<Result<(), FailureReason>>),
     OpenStream(HostId, &'static str, Answer<Result<Stream, OpenError>>),
     Publish(Vec<u8>, Answer<()>),
+    PublishDocument {
+        kind: String,
+        version: u64,
+        body: Vec<u8>,
+        answer: Answer<Result<(), PublishDocumentError>>,
+    },
+    Appoint(Vec<Key>, Answer<Result<(), PublishDocumentError>>),
+    Document(String, Answer<Option<Arc<Document>>>),
+    Operators(Answer<Vec<Key>>),
     Record(HostId, Answer<Option<Arc<HostRecord>>>),
     View(Answer<Vec<Arc<HostRecord>>>),
     State(Answer<OverlayState>),
@@ -251,6 +268,34 @@ impl Overlay {
             return Err(PublishError::TooLarge(payload.len()));
         }
         Ok(self.ask(|answer| Command::Publish(payload, answer)).await?)
+    }
+
+    /// Says something to every member, by a document of one of the configured kinds: signed with the overlay key if this host is the founder,
+    /// else as an operator. `version` must be greater than that of the document that holds.
+    pub async fn publish_document(
+        &self,
+        kind: &str,
+        version: u64,
+        body: Vec<u8>,
+    ) -> Result<(), PublishDocumentError> {
+        let kind = kind.to_owned();
+        self.ask(|answer| Command::PublishDocument { kind, version, body, answer }).await?
+    }
+
+    /// The document of that kind that holds.
+    pub async fn document(&self, kind: &str) -> Result<Option<Arc<Document>>, Stopped> {
+        let kind = kind.to_owned();
+        self.ask(|answer| Command::Document(kind, answer)).await
+    }
+
+    /// Says who may publish documents beside the founder: all of them, instead of those who might before. Only the founder can.
+    pub async fn appoint(&self, operators: Vec<Key>) -> Result<(), PublishDocumentError> {
+        self.ask(|answer| Command::Appoint(operators, answer)).await?
+    }
+
+    /// Who may publish documents beside the founder.
+    pub async fn operators(&self) -> Result<Vec<Key>, Stopped> {
+        self.ask(Command::Operators).await
     }
 
     /// What is known of `host`; its own record for this host.

@@ -168,6 +168,7 @@ pub(crate) enum Purpose {
     Claim,
     Record,
     Revocation,
+    Document,
 }
 
 impl Purpose {
@@ -177,6 +178,7 @@ impl Purpose {
             Self::Claim => b"consort claim 1",
             Self::Record => b"consort host record 1",
             Self::Revocation => b"consort revocation 1",
+            Self::Document => b"consort document 1",
         }
     }
 }

@@ -18,6 +18,7 @@
 //! | `membership` | certificates, chains, revocations |
 //! | `ticket` | the invitation in one string |
 //! | `record` | a host's signed description |
+//! | `document` | what operators say to every member: signed, numbered, the newest wins |
 //! | `view` | the sample of records and its exchange |
 //! | `peers` | the table of peers: states, failures, the dial schedule |
 //! | `limit` | rates |
@@ -35,6 +36,7 @@ mod bytes;
 mod clock;
 mod config;
 mod counters;
+mod document;
 mod driver;
 mod event;
 pub mod fuzz;
@@ -57,12 +59,16 @@ pub use bytes::{ADDRESSES_MAX, Malformed};
 pub use clock::{CLOCK_SKEW_MAX, Clock, SystemClock, UnixSeconds};
 pub use config::{Limits, OverlayConfig, Transports};
 pub use counters::Counters;
+pub use document::{
+    DOCUMENT_BYTES_MAX, Document, DocumentKind, DocumentRefusal, KIND_BYTES_MAX, KINDS_MAX, OPERATORS,
+    OPERATORS_MAX,
+};
 pub use driver::{StartError, start};
 pub use event::{Event, EventReceiver, Reply};
 pub use gate::TICKETS_MAX;
 pub use handle::{
     CallError, InviteError, InviteOptions, JoinError, Member, OpenError, Overlay, OverlayStatus,
-    PublishError, RevokeError, Stopped, Stream,
+    PublishDocumentError, PublishError, RevokeError, Stopped, Stream,
 };
 pub use identity::{HostId, Key, Keypair, OverlayId, OverlayKey, ParseKeyError};
 pub use limit::Rate;

@@ -7,8 +7,9 @@
 //! | `/consort/<overlay>/stream/<name>/1` | [`streams`](crate::streams) | no bytes of its own |
 //! | `/consort/<overlay>/kad/1` | libp2p Kademlia | no bytes of its own |
 //! | `/consort/<overlay>/news/1` | gossipsub | [`news`] |
-//! | `overlay/exchange`, `overlay/revocations` | rpc | [`exchange`](crate::view::exchange), [`revocations`] |
+//! | `overlay/exchange`, `overlay/revocations`, `overlay/documents` | rpc | [`exchange`](crate::view::exchange), [`revocations`], [`documents`] |
 
+pub(crate) mod documents;
 pub(crate) mod member;
 pub(crate) mod news;
 pub(crate) mod revocations;

@@ -5,6 +5,7 @@
 
 use crate::{
     clock::UnixSeconds,
+    document::Document,
     identity::HostId,
     membership::{Chain, Membership, Revocation},
 };
@@ -33,6 +34,9 @@ pub struct OverlayState {
     pub(crate) membership: Option<Membership>,
     /// Who was put out.
     pub(crate) revocations: Vec<Revocation>,
+    /// What operators said.
+    #[serde(default)]
+    pub(crate) documents: Vec<Document>,
     /// Chains this host signed for others: evidence for putting them out.
     pub(crate) issued: Vec<Chain>,
     /// Where to look for others first.

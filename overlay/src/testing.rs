@@ -2,11 +2,13 @@
 
 use crate::{
     clock::UnixSeconds,
+    document::{Document, Tag},
     fuzz,
     identity::{Key, Keypair, OverlayKey, pair_from_seed},
     limit::Rate,
     membership::{Chain, LinkSecret, Membership, Revocation, Revocations, Standing, claim},
     protocol::{
+        documents,
         member::{Admission, Hello, Proof, Welcome, encode_answer, encode_verdict},
         news::News,
         revocations::answer,
@@ -81,6 +83,11 @@ pub(crate) fn revocation(signer: u8, evidence: &[u8]) -> Revocation {
     Revocation::issue(&pair(signer), overlay(), chain(evidence), NOW)
 }
 
+/// A document by the key of that number.
+pub(crate) fn document(signer: u8, version: u64, body: &[u8]) -> Document {
+    Document::issue(&pair(signer), overlay(), "test/kind", version, NOW, body.to_vec())
+}
+
 pub(crate) const ECHO: RpcProtocol = RpcProtocol {
     name: "p",
     request_bytes_max: 64,
@@ -100,6 +107,8 @@ pub(crate) fn samples() -> Vec<Sample> {
     let welcome = |admission| encode_answer(&Ok(Welcome { session: 7, chain: chain(&[1]), admission }));
     let mut set = Revocations::default();
     set.take(overlay(), revocation(1, &[1, 2])).unwrap();
+    let tag = Tag { kind: "test/kind".into(), version: 1, digest: [1; 16] };
+    let question = documents::Question { held: vec![tag], unwanted: vec![[2; 16]] };
     let records = [Arc::new(record(&[1], 1)), Arc::new(record(&[1, 2], 1))];
     vec![
         (fuzz::chain, chain(&[1, 2, 3]).encode()),
@@ -113,7 +122,10 @@ pub(crate) fn samples() -> Vec<Sample> {
         (fuzz::member, welcome(None)),
         (fuzz::member, welcome(Some(admission))),
         (fuzz::member, encode_verdict(Ok(()))),
-        (fuzz::exchange, Exchange::new([1; 16], vec![7, 8], &records).encode()),
+        (fuzz::exchange, Exchange::new([1; 16], [2; 16], vec![7, 8], &records).encode()),
+        (fuzz::document, document(0, 1, b"body").encode()),
+        (fuzz::document, question.encode()),
+        (fuzz::document, documents::encode_answer(&[Arc::new(document(0, 1, b"body"))])),
         (fuzz::rpc, [b"\x01p".as_slice(), &[0, 0, 0, 3], b"abc"].concat()),
     ]
 }

@@ -120,7 +120,8 @@ impl Driver {
     fn own_exchange(&mut self, reader: &HostId, known: &[Tag]) -> Exchange {
         let mut records: Vec<Arc<HostRecord>> = self.record.iter().cloned().collect();
         records.extend(self.view.sample(RECORDS_MAX - 1, &mut self.rng, reader, known));
-        Exchange::new(self.door.lock().revocations.digest(), self.view.tags(), &records)
+        let digest = self.door.lock().revocations.digest();
+        Exchange::new(digest, self.documents.digest(), self.view.tags(), &records)
     }
 
     /// Swaps records with a connected peer.
@@ -151,6 +152,9 @@ impl Driver {
         };
         if theirs.digest != digest {
             self.send_call(peer, REVOCATIONS, question, Call::Revocations);
+        }
+        if theirs.documents != self.documents.digest() {
+            self.ask_for_documents(peer);
         }
         let new_hosts =
             theirs.records.iter().filter(|bytes| self.take_record(bytes) == Some(Offered::New)).count();

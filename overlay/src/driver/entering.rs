@@ -71,6 +71,7 @@ impl Driver {
         self.calls.clear();
         self.searches.clear();
         self.view.clear();
+        self.documents.clear();
         let inviter = self.inviter.take();
         self.peers.clear_but(inviter.as_ref());
         if let Some(inviter) = inviter {

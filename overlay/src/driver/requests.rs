@@ -9,7 +9,7 @@ use crate::{
     identity::HostId,
     limit::Rate,
     protocol::{
-        revocations,
+        documents, revocations,
         rpc::{RpcProtocol, RpcRefusal, RpcRequest, RpcResponse},
     },
     streams::{Incoming, Opening},
@@ -34,8 +34,15 @@ pub(super) const REVOCATIONS: RpcProtocol = RpcProtocol {
     response_bytes_max: revocations::ANSWER_BYTES_MAX,
     rate: Rate { per_second: 1, burst: 16 },
 };
+/// Asking for documents, and telling which are held: at each new one, and after an exchange.
+pub(super) const DOCUMENTS: RpcProtocol = RpcProtocol {
+    name: "overlay/documents",
+    request_bytes_max: documents::QUESTION_BYTES_MAX,
+    response_bytes_max: documents::ANSWER_BYTES_MAX,
+    rate: Rate { per_second: 2, burst: 32 },
+};
 /// What members ask each other below node.
-pub(super) const OWN_PROTOCOLS: [RpcProtocol; 2] = [EXCHANGE, REVOCATIONS];
+pub(super) const OWN_PROTOCOLS: [RpcProtocol; 3] = [EXCHANGE, REVOCATIONS, DOCUMENTS];
 
 impl Driver {
     fn configured(&self, name: &str) -> Option<RpcProtocol> {
@@ -155,6 +162,11 @@ impl Driver {
                     self.on_revocations_answer(host, &body);
                 }
             }
+            Call::Documents => {
+                if let Ok(body) = outcome {
+                    self.on_documents_answer(host, &body);
+                }
+            }
         }
     }
 
@@ -172,6 +184,10 @@ impl Driver {
         };
         if protocol == EXCHANGE {
             let response = self.on_exchange(peer, &body);
+            return self.respond(channel, response);
+        }
+        if protocol == DOCUMENTS {
+            let response = self.on_documents_question(peer, &body);
             return self.respond(channel, response);
         }
         if protocol == REVOCATIONS {

@@ -246,6 +246,7 @@ impl Driver {
             self.peers.bar(host, &reason, self.clock.unix());
         }
         self.announce(Event::Revoked(target));
+        self.void_documents();
         self.save_state();
     }
 
@@ -285,6 +286,7 @@ impl Driver {
         OverlayState {
             membership: door.membership.clone(),
             revocations: door.revocations.iter().cloned().collect(),
+            documents: self.documents.iter().map(|document| (**document).clone()).collect(),
             issued: door.issued.iter().cloned().collect(),
             known: known
                 .into_iter()

@@ -2,6 +2,7 @@
 
 use crate::{
     bytes::ADDRESSES_MAX,
+    document::{DOCUMENT_BYTES_MAX, OPERATORS_MAX},
     identity::{HostId, Key, OverlayKey},
     membership::TooDeep,
     peers::FailureReason,
@@ -171,6 +172,44 @@ pub enum PublishError {
     /// Too large.
     #[error("the description has {0} bytes; a record holds {PAYLOAD_BYTES_MAX}")]
     TooLarge(usize),
+    /// Shut down.
+    #[error(transparent)]
+    Stopped(#[from] Stopped),
+}
+
+/// Why a document was not published.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+#[non_exhaustive]
+pub enum PublishDocumentError {
+    /// This host belongs nowhere yet.
+    #[error("this host has not joined an overlay yet")]
+    NotAMember,
+    /// The kind was not configured at the start.
+    #[error("this node knows no documents of kind \"{0}\"")]
+    UnknownKind(String),
+    /// Too large.
+    #[error("the document has {0} bytes; at most {DOCUMENT_BYTES_MAX} are allowed")]
+    TooLarge(usize),
+    /// Only the founder and its operators may.
+    #[error("this host is neither the founder of the overlay nor one of its operators ({})", if operators.is_empty() { "there are none".to_owned() } else { operators.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ") })]
+    NotAnOperator {
+        /// Who may, beside the founder.
+        operators: Vec<HostId>,
+    },
+    /// One as new or newer holds.
+    #[error("version {version} is not newer than version {held}, which holds")]
+    NotNewer {
+        /// Of the one that was to be published.
+        version: u64,
+        /// Of the one that holds.
+        held: u64,
+    },
+    /// What it says is wrong.
+    #[error("{0}")]
+    Content(String),
+    /// More than there may be.
+    #[error("{0} operators were named; at most {OPERATORS_MAX} are allowed")]
+    TooManyOperators(usize),
     /// Shut down.
     #[error(transparent)]
     Stopped(#[from] Stopped),

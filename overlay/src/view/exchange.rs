@@ -5,8 +5,9 @@
 //! | offset | size | field | meaning |
 //! |---|---|---|---|
 //! | 0 | 16 | digest | of the sender's revocations; who holds others asks for them |
-//! | 16 | 2 | known | how many hosts the sender has records of, at most [`VIEW_MAX`] |
-//! | 18 | 2 each | tags | the last two bytes of each such host's key |
+//! | 16 | 16 | documents | digest of the sender's documents, likewise |
+//! | 32 | 2 | known | how many hosts the sender has records of, at most [`VIEW_MAX`] |
+//! | 34 | 2 each | tags | the last two bytes of each such host's key |
 //! | … | 1 | count | at most [`RECORDS_MAX`] |
 //! | … | … | records | each with its length in two bytes; the sender's own first |
 //!
@@ -28,7 +29,7 @@ use std::{sync::Arc, time::Duration};
 /// Most records in one message: the sender's own and a few of its sample.
 pub(crate) const RECORDS_MAX: usize = 6;
 /// The largest message.
-pub(crate) const MESSAGE_BYTES_MAX: usize = 19 + 2 * VIEW_MAX + RECORDS_MAX * (2 + RECORD_BYTES_MAX);
+pub(crate) const MESSAGE_BYTES_MAX: usize = 35 + 2 * VIEW_MAX + RECORDS_MAX * (2 + RECORD_BYTES_MAX);
 /// Pace while the view still grows.
 pub(crate) const INTERVAL_MIN: Duration = Duration::from_secs(1);
 /// Pace of a settled host. Six records of about 600 bytes go each way, and as much again when others ask: 500 B/s each way, and 240 records
@@ -39,6 +40,7 @@ pub(crate) const INTERVAL_MAX: Duration = Duration::from_secs(15);
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub(crate) struct Exchange {
     pub(crate) digest: [u8; 16],
+    pub(crate) documents: [u8; 16],
     pub(crate) known: Vec<Tag>,
     pub(crate) records: Vec<Vec<u8>>,
 }
@@ -51,14 +53,20 @@ pub(crate) fn tag(host: &HostId) -> Tag {
 }
 
 impl Exchange {
-    pub(crate) fn new(digest: [u8; 16], mut known: Vec<Tag>, records: &[Arc<HostRecord>]) -> Self {
+    pub(crate) fn new(
+        digest: [u8; 16],
+        documents: [u8; 16],
+        mut known: Vec<Tag>,
+        records: &[Arc<HostRecord>],
+    ) -> Self {
         known.truncate(VIEW_MAX);
         let records = records.iter().take(RECORDS_MAX).map(|record| record.bytes().to_vec()).collect();
-        Self { digest, known, records }
+        Self { digest, documents, known, records }
     }
 
     pub(crate) fn encode(&self) -> Vec<u8> {
         let mut out = self.digest.to_vec();
+        out.extend_from_slice(&self.documents);
         let known = u16::try_from(self.known.len()).expect("at most VIEW_MAX");
         out.extend_from_slice(&known.to_be_bytes());
         self.known.iter().for_each(|tag| out.extend_from_slice(&tag.to_be_bytes()));
@@ -70,6 +78,7 @@ impl Exchange {
     pub(crate) fn decode(bytes: &[u8]) -> Result<Self, Malformed> {
         let mut reader = Reader::new(bytes);
         let digest = reader.array()?;
+        let documents = reader.array()?;
         let known = usize::from(reader.u16()?);
         if known > VIEW_MAX {
             return Err(Malformed);
@@ -83,7 +92,7 @@ impl Exchange {
             .map(|_| reader.counted(RECORD_BYTES_MAX).map(<[u8]>::to_vec))
             .collect::<Result<Vec<_>, Malformed>>()?;
         reader.end()?;
-        Ok(Self { digest, known, records })
+        Ok(Self { digest, documents, known, records })
     }
 }
 
@@ -125,9 +134,15 @@ mod tests {
 
     #[test]
     fn the_message_has_one_form() {
-        let exchange = Exchange { digest: [7; 16], known: vec![0x0102], records: vec![vec![1, 2], vec![]] };
+        let exchange = Exchange {
+            digest: [7; 16],
+            documents: [8; 16],
+            known: vec![0x0102],
+            records: vec![vec![1, 2], vec![]],
+        };
         let bytes = exchange.encode();
         let mut expected = vec![7; 16];
+        expected.extend([8; 16]);
         expected.extend([0, 1, 1, 2]); // one tag
         expected.extend([2, 0, 2, 1, 2, 0, 0]);
         assert_eq!(bytes, expected);
@@ -136,10 +151,10 @@ mod tests {
 
     #[test]
     fn more_records_than_allowed_are_refused_before_they_are_read() {
-        let mut bytes = vec![0; 18];
+        let mut bytes = vec![0; 34];
         bytes.push(u8::try_from(RECORDS_MAX).unwrap() + 1);
         assert_eq!(Exchange::decode(&bytes), Err(Malformed));
-        let mut bytes = vec![0; 16];
+        let mut bytes = vec![0; 32];
         bytes.extend([1, 1]);
         bytes.extend([0; 600]);
         assert_eq!(Exchange::decode(&bytes), Err(Malformed), "more hosts than a view holds");

@@ -4,6 +4,7 @@
 //! with what was seen, which only a fault reaches.
 
 mod circuits;
+mod documents;
 mod joining;
 mod limits;
 mod records;

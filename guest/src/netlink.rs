@@ -28,6 +28,7 @@ const ANSWER_BYTES: usize = 32 * 1024;
 const NEW_LINK: u16 = 16;
 const GET_LINK: u16 = 18;
 const NEW_ADDRESS: u16 = 20;
+const DELETE_ADDRESS: u16 = 21;
 const GET_ADDRESS: u16 = 22;
 const NEW_ROUTE: u16 = 24;
 const ERROR: u16 = 2;
@@ -168,6 +169,19 @@ impl Netlink {
         let message = Message::new(NEW_ADDRESS, ACKNOWLEDGE | CREATE_OR_REPLACE, &body)
             .attribute(1, &octets)
             .attribute(2, &octets);
+        self.ask(message, |_, _| {})
+    }
+
+    /// Takes an address off a link.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn remove_address(&mut self, index: u32, address: IpAddr, prefix: u8) -> io::Result<()> {
+        let mut body = vec![family(address), prefix, 0, 0];
+        body.extend_from_slice(&index.to_ne_bytes());
+        let octets = octets(address);
+        let message =
+            Message::new(DELETE_ADDRESS, ACKNOWLEDGE, &body).attribute(1, &octets).attribute(2, &octets);
         self.ask(message, |_, _| {})
     }
 

@@ -1,31 +1,72 @@
-//! `net ls|show`.
+//! `net create|join|leave|ls|show`.
 
-use super::output::{Output, table};
-use crate::config::args::NetCommand;
-use crate::control::api::Network;
+use super::output::{Output, or_dash, table};
+use crate::config::args::{NetCommand, NetCreateArgs, NetJoinArgs};
+use crate::control::api::{NetCreateBody, NetJoinBody, Network, NetworkDevice, StandaloneNetwork};
 use crate::control::client::{Client, segment};
 use crate::failure::{Exit, Failure};
 
 pub(super) async fn run(client: &Client, command: &NetCommand, output: Output) -> Result<Exit, Failure> {
-    let later = |verb: &str| Failure::not_yet_supported(&format!("`consort net {verb}`"));
     match command {
         NetCommand::Ls => list(client, output).await,
         NetCommand::Show(args) => show(client, &args.name, output).await,
-        NetCommand::Create(_) => Err(later("create")),
-        NetCommand::Join(_) => Err(later("join")),
-        NetCommand::Leave(_) => Err(later("leave")),
-        NetCommand::Capture(_) => Err(later("capture")),
+        NetCommand::Create(args) => create(client, args, output).await,
+        NetCommand::Join(args) => join(client, args, output).await,
+        NetCommand::Leave(args) => leave(client, &args.name, output).await,
+        NetCommand::Capture(_) => Err(Failure::not_yet_supported("`consort net capture`")
+            .remedy("on a network by itself, any capture program works on the device")),
     }
+}
+
+async fn create(client: &Client, args: &NetCreateArgs, output: Output) -> Result<Exit, Failure> {
+    let NetCreateArgs { name, ipv4, ipv6, mtu } = args;
+    let body = NetCreateBody { name: name.clone(), ipv4: ipv4.clone(), ipv6: ipv6.clone(), mtu: *mtu };
+    let network: Network = client.post("/v1/nets", &body).await?;
+    output.document(&network, |network| {
+        let prefixes = prefixes(network.standalone.as_ref());
+        format!(
+            "network {} is made: {prefixes}, mtu {}, id {}\njoin it on each host with `consort net join {}`\n",
+            network.name, network.mtu, network.id, network.name
+        )
+    })?;
+    Ok(Exit::Done)
+}
+
+async fn join(client: &Client, args: &NetJoinArgs, output: Output) -> Result<Exit, Failure> {
+    let body = NetJoinBody { ipv4: args.ipv4.clone(), device: args.device.clone() };
+    let network: Network = client.post(&format!("/v1/nets/{}/join", segment(&args.name)), &body).await?;
+    output.document(&network, |network| {
+        let standalone = network.standalone.as_ref();
+        let device = standalone.and_then(|standalone| standalone.device.as_ref());
+        let mut text = format!("this host is on the network {}", network.name);
+        if let Some(device) = device {
+            text.push_str(&format!(": {}", device_line(device)));
+        }
+        text.push_str(&format!(", with {} other hosts\n", network.hosts.len()));
+        text.push_str(&notices(standalone));
+        text
+    })?;
+    Ok(Exit::Done)
+}
+
+async fn leave(client: &Client, name: &str, output: Output) -> Result<Exit, Failure> {
+    let network: Network = client.post(&format!("/v1/nets/{}/leave", segment(name)), &()).await?;
+    output.document(&network, |network| format!("this host left the network {}", network.name))?;
+    Ok(Exit::Done)
 }
 
 async fn list(client: &Client, output: Output) -> Result<Exit, Failure> {
     let networks: Vec<Network> = client.get("/v1/nets").await?;
     output.document(&networks, |networks| {
-        let rows: Vec<[String; 5]> = networks
+        let rows: Vec<[String; 7]> = networks
             .iter()
             .map(|network| {
+                let standalone = network.standalone.as_ref();
+                let device = standalone.and_then(|standalone| standalone.device.as_ref());
                 [
-                    format!("{}.{}", network.name, network.slice),
+                    full_name(network),
+                    device.map_or_else(|| "-".to_owned(), |device| device.name.clone()),
+                    standalone.map_or_else(|| "-".to_owned(), |standalone| prefixes(Some(standalone))),
                     network.machines.len().to_string(),
                     network.hosts.len().to_string(),
                     network.mtu.to_string(),
@@ -33,7 +74,7 @@ async fn list(client: &Client, output: Output) -> Result<Exit, Failure> {
                 ]
             })
             .collect();
-        table(["NETWORK", "MACHINES", "OTHER HOSTS", "MTU", "ID"], &rows)
+        table(["NETWORK", "DEVICE", "ADDRESSES", "MACHINES", "OTHER HOSTS", "MTU", "ID"], &rows)
     })?;
     Ok(Exit::Done)
 }
@@ -41,18 +82,12 @@ async fn list(client: &Client, output: Output) -> Result<Exit, Failure> {
 async fn show(client: &Client, name: &str, output: Output) -> Result<Exit, Failure> {
     let network: Network = client.get(&format!("/v1/nets/{}", segment(name))).await?;
     output.document(&network, |network| {
-        let mut text = format!("{}.{} {} mtu {}\n", network.name, network.slice, network.id, network.mtu);
-        let rows: Vec<[String; 4]> = network
-            .machines
-            .iter()
-            .map(|machine| {
-                let addresses: Vec<&str> =
-                    machine.ipv4.iter().chain(&machine.ipv6).map(String::as_str).collect();
-                [machine.name.clone(), machine.mac.clone(), addresses.join(" "), machine.host.clone()]
-            })
-            .collect();
-        text.push_str(&table(["MACHINE", "MAC", "ADDRESSES", "HOST"], &rows));
-        for kind in ["drops", "events"] {
+        let mut text = format!("{} {} mtu {}\n", full_name(network), network.id, network.mtu);
+        match &network.standalone {
+            Some(standalone) => text.push_str(&standalone_text(standalone)),
+            None => text.push_str(&machines(network)),
+        }
+        for kind in ["drops", "events", "refused"] {
             let counts = network.counters[kind].as_object().into_iter().flatten();
             for (name, count) in counts.filter(|(_, count)| count.as_u64() != Some(0)) {
                 text.push_str(&format!("{kind} {name} {count}\n"));
@@ -61,4 +96,85 @@ async fn show(client: &Client, name: &str, output: Output) -> Result<Exit, Failu
         text
     })?;
     Ok(Exit::Done)
+}
+
+fn full_name(network: &Network) -> String {
+    match &network.slice {
+        Some(slice) => format!("{}.{slice}", network.name),
+        None => network.name.clone(),
+    }
+}
+
+fn machines(network: &Network) -> String {
+    let rows: Vec<[String; 4]> = network
+        .machines
+        .iter()
+        .map(|machine| {
+            let addresses: Vec<&str> = machine.ipv4.iter().chain(&machine.ipv6).map(String::as_str).collect();
+            [machine.name.clone(), machine.mac.clone(), addresses.join(" "), machine.host.clone()]
+        })
+        .collect();
+    table(["MACHINE", "MAC", "ADDRESSES", "HOST"], &rows)
+}
+
+fn standalone_text(standalone: &StandaloneNetwork) -> String {
+    let mut text = format!("{}, made by {}\n", prefixes(Some(standalone)), standalone.creator);
+    match &standalone.device {
+        Some(device) => {
+            text.push_str(&format!("device {}\n", device_line(device)));
+            if let Some(counters) = &device.counters {
+                text.push_str(&format!(
+                    "received {} frames, {} bytes, {} dropped; sent {} frames, {} bytes, {} dropped\n",
+                    counters.received_frames,
+                    counters.received_bytes,
+                    counters.received_dropped,
+                    counters.sent_frames,
+                    counters.sent_bytes,
+                    counters.sent_dropped
+                ));
+            }
+        }
+        None => text.push_str("this host is not on it\n"),
+    }
+    text.push_str(&notices(Some(standalone)));
+    let rows: Vec<[String; 5]> = standalone
+        .members
+        .iter()
+        .map(|member| {
+            let addresses: Vec<&str> = member.ipv4.iter().chain(&member.ipv6).map(String::as_str).collect();
+            let link = match (member.here, member.open, &member.link) {
+                (true, ..) => "this host".to_owned(),
+                (false, true, _) => "open".to_owned(),
+                (false, false, Some(link)) => format!("link {link}"),
+                (false, false, None) => "no link".to_owned(),
+            };
+            let round_trip = member.rtt_ms.map(|milliseconds| format!("{milliseconds:.3}"));
+            [member.host.clone(), addresses.join(" "), member.mac.clone(), link, or_dash(round_trip)]
+        })
+        .collect();
+    text.push_str(&table(["HOST", "ADDRESSES", "MAC", "STATE", "RTT MS"], &rows));
+    text
+}
+
+fn device_line(device: &NetworkDevice) -> String {
+    let addresses: Vec<&str> = device.ipv4.iter().chain(&device.ipv6).map(String::as_str).collect();
+    let mut line = format!("{} {} {}", device.name, device.state, addresses.join(" ")).trim_end().to_owned();
+    if let Some(reason) = &device.reason {
+        line.push_str(&format!(" ({reason})"));
+    }
+    line
+}
+
+fn prefixes(standalone: Option<&StandaloneNetwork>) -> String {
+    let all: Vec<&str> = standalone
+        .into_iter()
+        .flat_map(|standalone| standalone.ipv4.iter().chain(&standalone.ipv6))
+        .map(String::as_str)
+        .collect();
+    if all.is_empty() { "no addresses".to_owned() } else { all.join(" ") }
+}
+
+fn notices(standalone: Option<&StandaloneNetwork>) -> String {
+    let all = standalone.into_iter().flat_map(|standalone| &standalone.notices);
+    all.map(|notice| format!("note: {notice}\n")).collect()
 }

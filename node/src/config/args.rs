@@ -302,18 +302,47 @@ pub struct Anything {
 /// `consort net`
 #[derive(Debug, Subcommand)]
 pub enum NetCommand {
-    /// Make a network of its own
-    Create(Anything),
-    /// Attach this host to a network
-    Join(Anything),
+    /// Make a network by itself, which every host of the overlay may join
+    Create(NetCreateArgs),
+    /// Put this host on a network by itself: it gets a device with addresses
+    Join(NetJoinArgs),
     /// List networks
     Ls,
     /// Show one network with its counters
     Show(Named),
-    /// Leave a network
-    Leave(Anything),
+    /// Leave a network by itself
+    Leave(Named),
     /// Capture a network's frames
     Capture(Anything),
+}
+
+/// `consort net create`
+#[derive(Debug, Args)]
+pub struct NetCreateArgs {
+    /// Its name: lower-case letters, digits, `-`
+    pub name: String,
+    /// Its IPv4 addresses, such as 10.7.0.0/24, or `off` [default: chosen]
+    #[arg(long, value_name = "CIDR")]
+    pub ipv4: Option<String>,
+    /// Its IPv6 addresses, such as fd07::/64, or `off` [default: chosen]
+    #[arg(long, value_name = "CIDR")]
+    pub ipv6: Option<String>,
+    /// The largest payload of a frame [default: as `[data] mtu` of this node]
+    #[arg(long, value_name = "BYTES")]
+    pub mtu: Option<u16>,
+}
+
+/// `consort net join`
+#[derive(Debug, Args)]
+pub struct NetJoinArgs {
+    /// Its name; NAME@ID where several have the name
+    pub name: String,
+    /// This host's IPv4 address on it, such as 10.7.0.5/24 [default: chosen]
+    #[arg(long, value_name = "ADDR/LEN")]
+    pub ipv4: Option<String>,
+    /// The name of the device [default: the network's name, or consort0, consort1, … where that does not fit or is taken]
+    #[arg(long, value_name = "DEV")]
+    pub device: Option<String>,
 }
 
 #[cfg(test)]
@@ -376,8 +405,9 @@ mod tests {
             "machine console n",
             "image build x",
             "image pull x --from y",
-            "net create n --ipv4 10.0.0.0/24",
+            "net create n --ipv4 10.0.0.0/24 --ipv6 off --mtu 1400",
             "net join n --ipv4 10.0.0.1/24 --device d",
+            "net leave n",
             "net ls",
             "net show n",
             "bench frames",

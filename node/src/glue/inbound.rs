@@ -54,6 +54,9 @@ impl Inbound {
                 Event::Stream { from, protocol, stream } => self.stream(from, protocol, stream),
                 Event::PeerUp(host) => {
                     tracing::info!(%host, "peer connected");
+                    if let Some(member) = self.member() {
+                        member.standalone.peer_up(host).await;
+                    }
                     // The overlay offers its state at its leisure; a node that is killed a second after it joined must know where to
                     // come back to.
                     if let Ok(state) = self.overlay.state().await {
@@ -73,8 +76,11 @@ impl Inbound {
                 }
                 Event::Revoked(key) => {
                     tracing::warn!(%key, "put out of the overlay");
-                    if let (Some(member), Some(host)) = (self.member(), key.host()) {
-                        member.news.changed(host);
+                    if let Some(member) = self.member() {
+                        if let Some(host) = key.host() {
+                            member.news.changed(host);
+                        }
+                        member.standalone.put_out().await;
                     }
                 }
                 Event::StateChanged(state) => self.keep(&state).await,
@@ -95,6 +101,7 @@ impl Inbound {
                 reply.send(Vec::new());
                 member.engine.message(from, body).await;
             }
+            protocols::NETWORKS => member.standalone.request(body, reply),
             protocols::DESCRIBE => reply.send(member.description().encode()),
             protocols::PROGRESS => match progress::decode_request(&body) {
                 Some(slice) => {

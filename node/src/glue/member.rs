@@ -23,7 +23,8 @@ use consort_scheduler::limits::TERM_MAX;
 use consort_scheduler::resources::Resources;
 use consort_scheduler::slice::id::SliceId;
 use consort_scheduler::slice::spec::Category;
-use consort_vswitch::{DataPlane, DataPlaneConfig, NetworkId, SharedSecret, StaticSecret};
+use consort_vswitch::tap::QUEUES_MAX;
+use consort_vswitch::{DataPlane, DataPlaneConfig, Event, NetworkId, SharedSecret, StaticSecret};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use zeroize::Zeroizing;
@@ -36,7 +37,9 @@ use super::networks::Networks;
 use super::peers::{PeerNews, Peers};
 use super::progress::Stage;
 use super::remote::call::Caller;
+use super::standalone::{Parts, Standalone};
 use super::tenant::Tenant;
+use super::wanted::Wanted;
 use crate::config::resolved::{self, NodeConfig};
 use crate::failure::Failure;
 use crate::privilege;
@@ -68,6 +71,8 @@ pub struct Member {
     pub tenant: Tenant,
     /// Reaches machines.
     pub caller: Caller,
+    /// Networks by themselves.
+    pub standalone: Standalone,
     /// Takes news of changed records.
     pub news: PeerNews,
     addresses: Vec<SocketAddr>,
@@ -103,9 +108,18 @@ impl Start<'_> {
         let (handle, inputs) = engine::channel();
         let machines =
             Machines::recover(driver, data.clone(), handle.clone(), image, self.config.mtu).await?;
-        let (hosts, wanted) = watch::channel(BTreeSet::new());
-        let (peers, news) = Peers::new(self.overlay.clone(), data.clone(), wanted);
-        let networks = Networks::new(data.clone(), self.overlay.local_id(), self.config.mtu, hosts);
+        let (wanted, hosts) = Wanted::new();
+        let (peers, news) = Peers::new(self.overlay.clone(), data.clone(), hosts);
+        let networks = Networks::new(data.clone(), self.overlay.local_id(), self.config.mtu, wanted.clone());
+        let parts = Parts {
+            overlay: self.overlay.clone(),
+            data: data.clone(),
+            store: self.store.clone(),
+            wanted,
+            queues: self.config.data_workers.get().min(QUEUES_MAX),
+        };
+        let (standalone, by_themselves) =
+            Standalone::new(self.keys.identity.clone(), membership.overlay, parts);
         let core = self.engine(categories)?;
         let effects = Effects {
             store: self.store.clone(),
@@ -123,12 +137,20 @@ impl Start<'_> {
                 let _ending_already = fatal.send(failure).await;
             }
         });
-        let engine = handle.clone();
+        let (engine, nets) = (handle.clone(), standalone.clone());
         tasks.spawn(async move {
             while let Some(event) = events.recv().await {
-                engine.channel(event).await;
+                if matches!(event, Event::LinkUp { .. }) {
+                    nets.channel(event.clone()).await;
+                }
+                if nets.concerns(&event) {
+                    nets.channel(event).await;
+                } else {
+                    engine.channel(event).await;
+                }
             }
         });
+        tasks.spawn(by_themselves.run());
         tasks.spawn(peers.run());
         tasks.spawn(publish(self.overlay.clone(), handle.adverts(), data.static_public(), addresses.clone()));
 
@@ -146,6 +168,7 @@ impl Start<'_> {
             machines,
             tenant,
             caller,
+            standalone,
             news,
             addresses,
             tasks: Mutex::new(tasks),
@@ -181,6 +204,12 @@ impl Member {
     pub fn description(&self) -> Description {
         let advert = self.engine.advert().unwrap_or(NOTHING_TO_GIVE);
         Description::new(self.data.static_public(), &self.addresses, advert)
+    }
+
+    /// This host's name.
+    #[must_use]
+    pub fn me(&self) -> HostId {
+        self.caller.overlay.local_id()
     }
 
     /// How far this host is with its part of a slice.

@@ -16,6 +16,8 @@
 //! | [`describe`], [`candidates`] | overlay, scheduler | what a host says of itself; whom a request may ask |
 //! | [`engine`] | scheduler, overlay, store | the engine, its clock, the order of its outputs |
 //! | [`networks`] | scheduler, vswitch | what of each slice the switch has been told; who may open a channel |
+//! | [`standalone`] | overlay, vswitch, store | networks by themselves: who is on them, this host's devices |
+//! | [`wanted`] | vswitch | which hosts the parts want the data plane to know |
 //! | [`peers`] | overlay, vswitch | which hosts the data plane knows, and where |
 //! | [`machines`], [`machine`] | scheduler, machine driver, vswitch | one task per machine of this host |
 //! | [`tenant`] | API, scheduler | what a tenant asks of slices, signed with his key |
@@ -40,4 +42,6 @@ pub mod peers;
 pub mod progress;
 pub mod protocols;
 pub mod remote;
+pub mod standalone;
 pub mod tenant;
+pub mod wanted;

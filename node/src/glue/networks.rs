@@ -17,7 +17,8 @@ use consort_scheduler::units::Millis;
 use consort_vswitch::{
     ChannelRequest, DataPlane, Event, GrantRefusal, MacAddr, MachineBinding, NetworkConfig, NetworkId,
 };
-use tokio::sync::watch;
+
+use super::wanted::{Wanted, Wanter};
 
 /// How long a request for an unknown network waits for the record to arrive. A host reads the record at once when it is told of it; a
 /// second covers the slowest of them, and a stranger's request costs us no more than a place in the queue.
@@ -77,13 +78,13 @@ pub struct Networks {
     slices: BTreeMap<SliceId, SliceNetworks>,
     waiting: VecDeque<Question>,
     /// The hosts the data plane should know: [`super::peers`] sees to it.
-    hosts: watch::Sender<BTreeSet<HostId>>,
+    hosts: Wanted,
 }
 
 impl Networks {
     /// Nothing told yet; `hosts` is kept at the hosts that share a network with this one.
     #[must_use]
-    pub fn new(data: DataPlane, me: HostId, mtu: u16, hosts: watch::Sender<BTreeSet<HostId>>) -> Self {
+    pub fn new(data: DataPlane, me: HostId, mtu: u16, hosts: Wanted) -> Self {
         Self { data, me, mtu, slices: BTreeMap::new(), waiting: VecDeque::new(), hosts }
     }
 
@@ -130,13 +131,7 @@ impl Networks {
     fn tell_hosts(&self) {
         let hosts: BTreeSet<HostId> =
             self.networks().flat_map(|(_, network)| network.hosts.iter().copied()).collect();
-        self.hosts.send_if_modified(|told| {
-            let changed = *told != hosts;
-            if changed {
-                *told = hosts;
-            }
-            changed
-        });
+        self.hosts.set(Wanter::Slices, hosts);
     }
 
     fn networks(&self) -> impl Iterator<Item = (&SliceNetworks, &NetworkView)> {

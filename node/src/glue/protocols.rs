@@ -3,6 +3,7 @@
 use consort_overlay::{Rate, RpcProtocol};
 use consort_scheduler::limits::MESSAGE_BYTES_MAX;
 
+use super::standalone::message;
 use super::{describe, progress};
 
 /// Messages between the schedulers' engines. One way: the answer is empty and only says that the message came.
@@ -13,6 +14,9 @@ pub const DESCRIBE: &str = "describe/1";
 
 /// How far a host is with its part of a slice.
 pub const PROGRESS: &str = "progress/1";
+
+/// What is known of networks by themselves: comparisons and news.
+pub const NETWORKS: &str = "networks/1";
 
 /// Streams to a machine: programs, console, log.
 pub const MACHINE: &str = "machine/1";
@@ -39,6 +43,13 @@ pub fn requests() -> Vec<RpcProtocol> {
             request_bytes_max: progress::REQUEST_BYTES,
             response_bytes_max: progress::RESPONSE_BYTES_MAX,
             rate: Rate { per_second: 50, burst: 200 },
+        },
+        // News waits 30 ms for more, so one host tells another 30 times a second at the most; hosts that join together compare at once.
+        RpcProtocol {
+            name: NETWORKS,
+            request_bytes_max: message::BYTES_MAX,
+            response_bytes_max: message::BYTES_MAX,
+            rate: Rate { per_second: 40, burst: 200 },
         },
     ]
 }

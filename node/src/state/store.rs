@@ -34,6 +34,8 @@ pub enum Room {
     Engine,
     /// Orders for machines of this host.
     Machines,
+    /// Networks by themselves that this host made or is on.
+    Networks,
 }
 
 impl Room {
@@ -43,6 +45,7 @@ impl Room {
             Self::Overlay => "overlay",
             Self::Engine => "engine",
             Self::Machines => "machines",
+            Self::Networks => "networks",
         })
     }
 }

@@ -4,6 +4,7 @@
 
 mod crash;
 mod demo;
+mod net;
 mod overlay;
 mod slice;
 mod support;

@@ -8,7 +8,10 @@ mod slice;
 
 pub use error::{ErrorBody, status_of};
 pub use machine::{ExecBody, Machine, MachineDetail, TerminalSize};
-pub use net::{Network, NetworkMember};
+pub use net::{
+    DeviceCounters, NetCreateBody, NetJoinBody, Network, NetworkDevice, NetworkHost, NetworkMember,
+    StandaloneNetwork,
+};
 pub use node::{
     InviteBody, JoinBody, Joined, Link, Member, Peer, RevokeBody, Revoked, ShareStatus, Status, Ticket,
 };

@@ -43,8 +43,10 @@ pub fn router(node: Arc<Node>) -> Router {
         .route("/v1/machines/{name}/logs", get(machine::logs))
         .route("/v1/machines/{name}/exec", post(machine::exec))
         .route("/v1/machines/{name}/console", post(machine::console))
-        .route("/v1/nets", get(net::list))
+        .route("/v1/nets", get(net::list).post(net::create))
         .route("/v1/nets/{name}", get(net::show))
+        .route("/v1/nets/{name}/join", post(net::join))
+        .route("/v1/nets/{name}/leave", post(net::leave))
         .fallback(reply::no_route)
         .method_not_allowed_fallback(reply::no_route)
         .with_state(node)
@@ -82,6 +84,9 @@ pub fn router(node: Arc<Node>) -> Router {
         machine::console,
         net::list,
         net::show,
+        net::create,
+        net::join,
+        net::leave,
     ),
     components(schemas(api::ErrorBody))
 )]

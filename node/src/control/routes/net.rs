@@ -1,47 +1,107 @@
-//! Networks of this host, with what the switch counts.
+//! Networks of slices on this host, and networks by themselves, with what the switch counts.
 
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, State};
-use consort_vswitch::Snapshot;
-use serde_json::Value;
+use consort_vswitch::{LinkSnapshot, NetworkId, Snapshot};
+use serde_json::{Value, json};
 
-use super::reply::Answer;
-use crate::control::api::{Network, NetworkMember};
+use super::node::show_link;
+use super::reply::{Answer, Body};
+use crate::control::api::{
+    NetCreateBody, NetJoinBody, Network, NetworkDevice, NetworkHost, NetworkMember, StandaloneNetwork,
+};
 use crate::daemon::Node;
 use crate::failure::Failure;
+use crate::glue::member::Member;
 use crate::glue::networks::NetworkInfo;
+use crate::glue::standalone::seats::Seat;
+use crate::glue::standalone::{CreateRequest, DeviceState, DeviceStatus, JoinRequest, NetworkStatus};
 
-/// The networks of this host.
+/// The networks of slices on this host, and all networks by themselves that are known.
 #[utoipa::path(get, path = "/v1/nets", responses((status = 200, body = Vec<Network>)))]
 pub(super) async fn list(State(node): State<Arc<Node>>) -> Answer<Vec<Network>> {
     Ok(Json(networks(&node).await?))
 }
 
-/// One network, by its name, its name with its slice (`lan.mpi`), or its id.
+/// One network, by its name, its name with its slice (`lan.mpi`) or its id (`office@ID`), or its id.
 #[utoipa::path(get, path = "/v1/nets/{name}", params(("name" = String, Path)), responses((status = 200, body = Network)))]
 pub(super) async fn show(State(node): State<Arc<Node>>, Path(name): Path<String>) -> Answer<Network> {
-    let named = |network: &Network| {
-        name == network.id || name == network.name || name == format!("{}.{}", network.name, network.slice)
-    };
-    let mut found: Vec<Network> = networks(&node).await?.into_iter().filter(named).collect();
+    let mut found: Vec<Network> =
+        networks(&node).await?.into_iter().filter(|network| is_called(network, &name)).collect();
     match found.len() {
-        0 => Err(Failure::not_found("no_network", format!("no network {name} is on this host"))
-            .remedy("look at `consort net ls`")
-            .into()),
+        0 => {
+            Err(Failure::not_found("no_network", format!("no network {name} is on this host or known to it"))
+                .remedy("look at `consort net ls`")
+                .into())
+        }
         1 => Ok(Json(found.remove(0))),
-        _ => Err(Failure::input("ambiguous", format!("several slices have a network {name}"))
-            .remedy(format!("name it with its slice, such as {name}.{}", found[0].slice))
-            .into()),
+        count => {
+            let choices: Vec<String> = found.iter().map(full_name).collect();
+            Err(Failure::input("ambiguous", format!("{count} networks are called {name}"))
+                .remedy(format!("say which: {}", choices.join(" or ")))
+                .into())
+        }
     }
+}
+
+/// Make a network by itself, which every host of the overlay may join.
+#[utoipa::path(post, path = "/v1/nets", request_body = NetCreateBody, responses((status = 200, body = Network)))]
+pub(super) async fn create(
+    State(node): State<Arc<Node>>,
+    Body(body): Body<NetCreateBody>,
+) -> Answer<Network> {
+    let member = node.member()?;
+    let NetCreateBody { name, ipv4, ipv6, mtu } = body;
+    let request = CreateRequest { name, ipv4, ipv6, mtu: mtu.unwrap_or(node.config.mtu) };
+    let status = member.standalone.create(&request).await?;
+    Ok(Json(show_standalone(&member, &member.data.snapshot(), &status)))
+}
+
+/// Put this host on a network by itself: its name, `NAME@ID` or its id.
+#[utoipa::path(post, path = "/v1/nets/{name}/join", params(("name" = String, Path)), request_body = NetJoinBody, responses((status = 200, body = Network)))]
+pub(super) async fn join(
+    State(node): State<Arc<Node>>,
+    Path(name): Path<String>,
+    Body(body): Body<NetJoinBody>,
+) -> Answer<Network> {
+    let member = node.member()?;
+    let request = JoinRequest { ipv4: body.ipv4, device: body.device };
+    let status = member.standalone.join(&name, &request).await?;
+    Ok(Json(show_standalone(&member, &member.data.snapshot(), &status)))
+}
+
+/// Take this host off a network by itself; its device is gone when this answers.
+#[utoipa::path(post, path = "/v1/nets/{name}/leave", params(("name" = String, Path)), responses((status = 200, body = Network)))]
+pub(super) async fn leave(State(node): State<Arc<Node>>, Path(name): Path<String>) -> Answer<Network> {
+    let member = node.member()?;
+    let status = member.standalone.leave(&name).await?;
+    Ok(Json(show_standalone(&member, &member.data.snapshot(), &status)))
 }
 
 async fn networks(node: &Arc<Node>) -> Result<Vec<Network>, Failure> {
     let member = node.member()?;
-    let networks = member.engine.networks().await?;
+    let (of_slices, standalone) = (member.engine.networks().await?, member.standalone.list().await?);
     let snapshot = member.data.snapshot();
-    Ok(networks.iter().map(|network| show_network(network, node.config.mtu, &snapshot)).collect())
+    let of_slices = of_slices.iter().map(|network| show_network(network, node.config.mtu, &snapshot));
+    let standalone = standalone.iter().map(|status| show_standalone(&member, &snapshot, status));
+    Ok(of_slices.chain(standalone).collect())
+}
+
+fn is_called(network: &Network, text: &str) -> bool {
+    let with_id = text
+        .split_once('@')
+        .is_some_and(|(name, id)| name == network.name && !id.is_empty() && network.id.starts_with(id));
+    text == network.id || text == network.name || text == full_name(network) || with_id
+}
+
+/// A name that no other network has.
+fn full_name(network: &Network) -> String {
+    match &network.slice {
+        Some(slice) => format!("{}.{slice}", network.name),
+        None => format!("{}@{}", network.name, network.id),
+    }
 }
 
 fn show_network(network: &NetworkInfo, mtu: u16, snapshot: &Snapshot) -> Network {
@@ -49,7 +109,7 @@ fn show_network(network: &NetworkInfo, mtu: u16, snapshot: &Snapshot) -> Network
     Network {
         id: view.id.to_string(),
         name: view.name.to_string(),
-        slice: network.slice_name.clone(),
+        slice: Some(network.slice_name.clone()),
         mtu,
         machines: view
             .machines
@@ -63,16 +123,119 @@ fn show_network(network: &NetworkInfo, mtu: u16, snapshot: &Snapshot) -> Network
             })
             .collect(),
         hosts: view.hosts.iter().map(ToString::to_string).collect(),
+        standalone: None,
         counters: counters(view.id.0, snapshot),
+    }
+}
+
+fn show_standalone(member: &Member, snapshot: &Snapshot, status: &NetworkStatus) -> Network {
+    let definition = &status.definition;
+    let me = member.me();
+    let members: Vec<NetworkHost> = status
+        .seats
+        .iter()
+        .map(|seat| {
+            let link = snapshot.links.iter().find(|link| link.peer == seat.host);
+            show_host(seat, seat.host == me, definition.id, link)
+        })
+        .collect();
+    let mut counters = counters(definition.id.0, snapshot);
+    counters["refused"] = json!(status.refused);
+    Network {
+        id: definition.id.to_string(),
+        name: definition.draft.name.to_string(),
+        slice: None,
+        mtu: definition.draft.mtu,
+        machines: Vec::new(),
+        hosts: members.iter().filter(|member| !member.here).map(|member| member.host.clone()).collect(),
+        standalone: Some(StandaloneNetwork {
+            creator: definition.draft.creator.to_string(),
+            created_unix_s: definition.draft.created_s,
+            ipv4: definition.draft.ipv4.map(|prefix| prefix.to_string()),
+            ipv6: definition.ipv6.map(|prefix| prefix.to_string()),
+            device: status.device.as_ref().map(|device| show_device(device, status, &members)),
+            members,
+            notices: status.notices.clone(),
+        }),
+        counters,
+    }
+}
+
+fn show_device(device: &DeviceStatus, status: &NetworkStatus, members: &[NetworkHost]) -> NetworkDevice {
+    let (state, reason) = match &device.state {
+        DeviceState::Up => ("up", None),
+        DeviceState::Down(why) => ("down", Some(why.clone())),
+    };
+    let own = members.iter().find(|member| member.here);
+    let with_length = |address: &Option<String>, prefix: Option<_>| {
+        let prefix: crate::glue::standalone::prefix::Prefix = prefix?;
+        address.as_ref().map(|address| format!("{address}/{}", prefix.length()))
+    };
+    NetworkDevice {
+        name: device.name.clone(),
+        state: state.to_owned(),
+        reason,
+        mac: own.map(|own| own.mac.clone()),
+        ipv4: own.and_then(|own| with_length(&own.ipv4, status.definition.draft.ipv4)),
+        ipv6: own.and_then(|own| with_length(&own.ipv6, status.definition.ipv6)),
+        counters: device.counters,
+    }
+}
+
+fn show_host(seat: &Seat, here: bool, network: NetworkId, link: Option<&LinkSnapshot>) -> NetworkHost {
+    let channel = link.and_then(|link| link.channels.iter().find(|channel| channel.network == network));
+    let shown = link.map(show_link);
+    NetworkHost {
+        host: seat.host.to_string(),
+        here,
+        mac: seat.mac.to_string(),
+        ipv4: seat.ipv4.map(|address| address.to_string()),
+        ipv6: seat.ipv6.map(|address| address.to_string()),
+        open: channel.is_some_and(|channel| channel.outbound == "open" && channel.inbound == "open"),
+        rtt_ms: shown.as_ref().and_then(|link| link.rtt_ms),
+        loss: shown.as_ref().map(|link| link.loss),
+        link: shown.map(|link| link.state),
     }
 }
 
 /// What the switch says of this network.
 fn counters(id: [u8; 16], snapshot: &Snapshot) -> Value {
     let network = snapshot.switch.networks.iter().find(|known| known.id.0 == id);
-    serde_json::json!({
+    json!({
         "network": network,
         "drops": snapshot.switch.counts.drops,
         "events": snapshot.switch.counts.events,
     })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn network(name: &str, id: &str, slice: Option<&str>) -> Network {
+        Network {
+            id: id.to_owned(),
+            name: name.to_owned(),
+            slice: slice.map(ToOwned::to_owned),
+            mtu: 1500,
+            machines: Vec::new(),
+            hosts: Vec::new(),
+            standalone: None,
+            counters: Value::Null,
+        }
+    }
+
+    #[test]
+    fn a_network_is_called_by_its_name_alone_with_its_slice_or_with_its_id() {
+        let (of_slice, standalone) = (network("lan", "aa11", Some("mpi")), network("lan", "bb22", None));
+        for text in ["lan", "lan.mpi", "aa11", "lan@aa11"] {
+            assert!(is_called(&of_slice, text), "{text}");
+        }
+        for text in ["lan", "bb22", "lan@bb22", "lan@bb"] {
+            assert!(is_called(&standalone, text), "{text}");
+        }
+        for text in ["lan.mpi", "lan@", "lan@aa", "wan@bb22", "bb"] {
+            assert!(!is_called(&standalone, text), "{text}");
+        }
+    }
 }

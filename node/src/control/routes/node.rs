@@ -95,7 +95,7 @@ fn show_peer(peer: &PeerStatus, link: Option<&LinkSnapshot>) -> Peer {
     }
 }
 
-fn show_link(link: &LinkSnapshot) -> Link {
+pub(super) fn show_link(link: &LinkSnapshot) -> Link {
     Link {
         state: match link.state {
             LinkState::Idle => "idle".to_owned(),

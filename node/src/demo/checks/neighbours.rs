@@ -17,8 +17,9 @@ pub(in crate::demo) async fn stay_local(stage: &Stage, slice: &Slice) -> Result<
     let (mut answered, mut crossed) = (0, 0);
     for host in &stage.hosts {
         let networks: Vec<Network> = host.client().get("/v1/nets").await?;
-        for network in
-            networks.iter().filter(|network| network.slice == slice.name || network.slice == slice.id)
+        for network in networks
+            .iter()
+            .filter(|network| network.slice.as_ref().is_some_and(|of| *of == slice.name || *of == slice.id))
         {
             let count = |name: &str| network.counters["events"][name].as_u64();
             answered +=

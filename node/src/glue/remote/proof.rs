@@ -109,7 +109,7 @@ fn statement(machine: &MachineName, target: PeerId, asking: PeerId, expires_s: u
 }
 
 /// The key inside a name that *is* the key (libp2p peer-ids specification).
-fn key_of(id: &PeerId) -> Option<PublicKey> {
+pub(crate) fn key_of(id: &PeerId) -> Option<PublicKey> {
     const IDENTITY_MULTIHASH: u64 = 0;
     if id.as_ref().code() != IDENTITY_MULTIHASH {
         return None;

@@ -28,8 +28,14 @@ use crate::{
         worker::{Port, Ports, Worker, WorkersShared},
     },
     entropy::Entropy,
-    link::{ChannelRequest, LinkSnapshot, Links, LinksConfig, RefusalCounters, RefusalCounts, Routes},
-    path::{Candidate, PeerNat},
+    link::{
+        ChannelRequest, LinkSnapshot, Links, LinksConfig, LinksFull, RefusalCounters, RefusalCounts,
+        RelayCounters, Routes,
+    },
+    path::{
+        Candidate, LocalPaths, PathsSnapshot, PeerNat, RelayLeg, RelayPolicy, RelayRefusal, RelaySnapshot,
+        RelayTokens, RelayedPath,
+    },
     session::{CALM_PER_SECOND, Costs, Identity, PublicKey},
     switch::{NetworkConfig, NetworkId, PortConfig, PortId, SetNetworkError, Switch, SwitchSnapshot},
     wire::control::GrantRefusal,
@@ -50,6 +56,10 @@ pub struct Snapshot {
     pub switch: SwitchSnapshot,
     /// Links, by peer.
     pub links: Vec<LinkSnapshot>,
+    /// Where this host can be reached, and every way to each peer.
+    pub paths: PathsSnapshot,
+    /// What is forwarded for others.
+    pub relay: RelaySnapshot,
     /// Datagrams that did nothing but move one of these.
     pub refused: RefusalCounts,
     /// Bytes of memory taken by datagrams that wait for workers now.
@@ -76,6 +86,7 @@ struct Inner {
     wakers: Vec<Arc<Waker>>,
     counters: Vec<Arc<WorkerCounters>>,
     refusals: Arc<RefusalCounters>,
+    relayed: Arc<RelayCounters>,
     sockets: Vec<Arc<Socket>>,
     costs: Costs,
     public: PublicKey,
@@ -95,7 +106,7 @@ impl DataPlane {
             .map_err(|source| StartError::Listen { listen: config.listen, source })?;
         let sockets: Vec<_> = sockets.into_iter().map(Arc::new).collect();
         let mut entropy = mixed(config.seed).map_err(resource("draw entropy"))?;
-        let now = clock::now();
+        let now = clock::both();
         let costs = Costs::measure(clock::time);
         let public = config.static_secret.public();
         let identity =
@@ -109,7 +120,7 @@ impl DataPlane {
         };
         let refusals = Arc::<RefusalCounters>::default();
         let links = Links::new(links_config, entropy.fork(), Arc::clone(&refusals), now);
-        let switch = Switch::new(config.host, now, u64::from_le_bytes(entropy.array()));
+        let switch = Switch::new(config.host, now.at, u64::from_le_bytes(entropy.array()));
         let (sender, receiver) = events::channel();
         let inbox = Inbox::new(Waker::new().map_err(resource("make an eventfd"))?);
         let routes = Arc::new(Published::new(Routes::default()));
@@ -122,6 +133,7 @@ impl DataPlane {
             wakers: Vec::new(),
             counters: Vec::new(),
             refusals,
+            relayed: Arc::default(),
             sockets,
             costs,
             public,
@@ -192,16 +204,18 @@ impl DataPlane {
         self.inner.forget_ports(&[port]);
     }
 
-    /// Names a peer, or gives it other addresses.
+    /// Names a peer, or gives it other ways: those given here take the place of those given before.
     pub fn set_peer(&self, peer: PeerConfig) -> Result<(), PeerError> {
         let index = self.inner.switch.peer(peer.host)?;
         let now = clock::now();
         let key = PublicKey(peer.static_key);
-        let addresses = peer.candidates.iter().map(|candidate| candidate.address).collect();
-        Ok(self
-            .inner
-            .keeper
-            .with_links(|links| links.set_peer(now, index, peer.host, key, addresses))?)
+        Ok(self.inner.keeper.with_links(|links| {
+            links.set_peer(now, index, peer.host, key)?;
+            links.set_direct(now, index, peer.direct);
+            links.set_candidates(now, index, &peer.candidates, None);
+            links.set_relayed(now, index, &peer.via);
+            Ok::<_, LinksFull>(())
+        })?)
     }
 
     /// A peer's candidates and NAT, as its node told them just now: both sides probe at once.
@@ -213,14 +227,60 @@ impl DataPlane {
     ) -> Result<(), PeerError> {
         let index = self.inner.switch.peer(host)?;
         let now = clock::now();
-        self.inner.keeper.with_links(|links| links.set_candidates(now, index, candidates, nat));
+        self.inner.keeper.with_links(|links| links.set_candidates(now, index, candidates, Some(nat)));
         Ok(())
+    }
+
+    /// The ways to a peer through relays; they take the place of those given before.
+    pub fn set_relayed(&self, host: HostId, relayed: &[RelayedPath]) -> Result<(), PeerError> {
+        let index = self.inner.switch.peer(host)?;
+        let now = clock::now();
+        self.inner.keeper.with_links(|links| links.set_relayed(now, index, relayed));
+        Ok(())
+    }
+
+    /// Peers that are asked what they see of this host, so that its outside addresses and NAT are known: two at least, on two addresses.
+    pub fn set_observers(&self, hosts: &[HostId]) -> Result<(), PeerError> {
+        let observers = hosts.iter().map(|host| self.inner.switch.peer(*host)).collect::<Result<_, _>>()?;
+        let now = clock::now();
+        self.inner.keeper.with_links(|links| links.set_observers(now, observers));
+        Ok(())
+    }
+
+    /// Addresses that node had mapped to the data plane's port at routers.
+    pub fn set_mapped(&self, mapped: Vec<SocketAddr>) {
+        let now = clock::now();
+        self.inner.keeper.with_links(|links| links.set_mapped(now, mapped));
+    }
+
+    /// Where this host can be reached, as far as is known now: [`LocalPaths::candidates`] are to be published.
+    pub fn own_paths(&self) -> LocalPaths {
+        self.inner.keeper.read_links(Links::own_paths)
+    }
+
+    /// What the owner lets others send through this host.
+    pub fn set_relay(&self, policy: RelayPolicy) {
+        let now = clock::now();
+        self.inner.keeper.with_links(|links| links.set_relay(now, policy));
+    }
+
+    /// Opens a leg through this host, or begins its time anew: the same hosts get the same numbers. Whether they may is node's to judge.
+    pub fn relay_open(&self, leg: &RelayLeg) -> Result<RelayTokens, RelayRefusal> {
+        let now = clock::now();
+        self.inner.keeper.with_links(|links| links.relay_open(now, leg))
+    }
+
+    /// Closes a leg.
+    pub fn relay_close(&self, incoming: u32) {
+        let now = clock::now();
+        self.inner.keeper.with_links(|links| links.relay_close(now, incoming));
     }
 
     /// Forgets a peer: its link ends at once.
     pub fn remove_peer(&self, host: HostId) {
         if let Ok(index) = self.inner.switch.peer(host) {
-            self.inner.keeper.with_links(|links| links.remove_peer(index));
+            let now = clock::now();
+            self.inner.keeper.with_links(|links| links.remove_peer(now, index));
             self.inner.switch.forget_peer(host);
         }
     }
@@ -252,6 +312,8 @@ impl DataPlane {
             cipher_costs: inner.costs.0,
             switch: inner.switch.snapshot(now),
             links: inner.keeper.read_links(|links| links.snapshot(now)),
+            paths: inner.keeper.read_links(|links| links.paths(now)),
+            relay: inner.keeper.read_links(|links| links.relay_snapshot(&inner.relayed)),
             refused: inner.refusals.read(),
             receive_queue_bytes: inner.sockets.iter().map(|socket| socket.queue().0).sum(),
             receive_queue_drops: inner.sockets.iter().map(|socket| socket.queue().1).sum(),
@@ -281,6 +343,7 @@ impl Inner {
                 keeper: Arc::clone(&self.keeper),
                 ports: Arc::clone(&self.ports),
                 refusals: Arc::clone(&self.refusals),
+                relayed: Arc::clone(&self.relayed),
                 counters,
             };
             let worker = Worker::new(
@@ -294,6 +357,7 @@ impl Inner {
             let name = format!("vswitch-{number}");
             threads.push(std::thread::Builder::new().name(name).spawn(move || worker.run())?);
         }
+        self.keeper.workers.set(self.wakers.clone()).expect("threads are started once");
         *self.threads.lock().unwrap_or_else(PoisonError::into_inner) = threads;
         Ok(())
     }

@@ -57,7 +57,7 @@ pub use data_plane::{DataPlane, Snapshot};
 pub use driver::{counters::WorkerCounts, events::EventReceiver, tap};
 pub use link::{
     ChannelRequest, ChannelSnapshot, Event, LinkCounts, LinkDownReason, LinkSnapshot, LinkState, LinksFull,
-    RefusalCounts,
+    RefusalCounts, RelayCounts,
 };
 pub use mac::MacAddr;
 pub use session::{SessionLimits, SharedSecret, StaticSecret};

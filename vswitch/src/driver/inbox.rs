@@ -3,16 +3,19 @@
 
 use std::{
     collections::VecDeque,
-    net::SocketAddr,
-    sync::{Mutex, PoisonError},
+    sync::{Arc, Mutex, PoisonError, atomic::Ordering::Relaxed},
 };
 
 use super::poll::Waker;
-use crate::switch::{NetworkId, PeerIndex};
+use crate::{
+    link::{Report, Route},
+    path::Origin,
+    switch::{NetworkId, PeerIndex},
+};
 
 /// Handshake datagrams that wait: 40 ms of work at most.
 const HANDSHAKES_MAX: usize = 256;
-/// Messages of authenticated peers that wait.
+/// Messages and probes of authenticated peers that wait.
 const MESSAGES_MAX: usize = 2048;
 /// Frames that wait for the keeper to hold or release them.
 const FRAMES_MAX: usize = 512;
@@ -20,11 +23,13 @@ const FRAMES_MAX: usize = 512;
 /// One thing for the keeper.
 #[derive(Debug)]
 pub(crate) enum Input {
-    Handshake { from: SocketAddr, datagram: Vec<u8> },
+    Handshake { from: Origin, datagram: Vec<u8> },
+    Probe { peer: PeerIndex, from: Origin, datagram: Vec<u8> },
     Control { peer: PeerIndex, body: Vec<u8> },
-    Touched { peer: PeerIndex, index: u32, from: SocketAddr, newest: bool },
+    Touched { peer: PeerIndex, index: u32, from: Origin, newest: bool },
     UnknownChannel { peer: PeerIndex, channel: u32 },
     TooLarge { peer: PeerIndex, size: u16 },
+    Woken { peer: PeerIndex },
     Frame { peer: PeerIndex, network: NetworkId, frame: Vec<u8> },
 }
 
@@ -50,10 +55,12 @@ impl Inbox {
     pub(crate) fn push(&self, input: Input) -> bool {
         let (class, most) = match input {
             Input::Handshake { .. } => (0, HANDSHAKES_MAX),
-            Input::Control { .. }
+            Input::Probe { .. }
+            | Input::Control { .. }
             | Input::Touched { .. }
             | Input::UnknownChannel { .. }
-            | Input::TooLarge { .. } => (1, MESSAGES_MAX),
+            | Input::TooLarge { .. }
+            | Input::Woken { .. } => (1, MESSAGES_MAX),
             Input::Frame { .. } => (2, FRAMES_MAX),
         };
         let mut queue = self.queue.lock().unwrap_or_else(PoisonError::into_inner);
@@ -68,6 +75,21 @@ impl Inbox {
             self.waker.wake();
         }
         true
+    }
+
+    /// What sending showed.
+    pub(crate) fn report(&self, reports: impl Iterator<Item = (Arc<Route>, Report)>) {
+        for (route, report) in reports {
+            let peer = route.peer;
+            // One that finds no room is made again by the next datagram of its kind.
+            let taken = self.push(match report {
+                Report::TooLarge(size) => Input::TooLarge { peer, size },
+                Report::Woken => Input::Woken { peer },
+            });
+            if !taken && report == Report::Woken {
+                route.asleep.store(true, Relaxed);
+            }
+        }
     }
 
     /// Everything that waits, in order; `into` is empty and lends its room.
@@ -90,7 +112,7 @@ mod tests {
     #[test]
     fn a_flood_of_one_class_leaves_room_for_the_others() {
         let inbox = Inbox::new(Waker::new().unwrap());
-        let from = "192.0.2.1:9".parse().unwrap();
+        let from = Origin::direct("192.0.2.1:9".parse().unwrap());
         let taken = (0..1000).filter(|_| inbox.push(Input::Handshake { from, datagram: Vec::new() })).count();
         assert_eq!(taken, HANDSHAKES_MAX);
         assert!(inbox.push(Input::UnknownChannel { peer: testing::peer(1), channel: 1 }));

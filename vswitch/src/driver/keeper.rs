@@ -3,7 +3,7 @@
 use std::{
     collections::VecDeque,
     sync::{
-        Arc, Mutex, MutexGuard, PoisonError,
+        Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering::Acquire},
     },
 };
@@ -12,21 +12,33 @@ use super::{
     clock,
     events::EventSender,
     inbox::{Inbox, Input},
-    poll::Poll,
+    interfaces::{self, Changes},
+    poll::{Poll, Waker},
     published::Published,
     udp::Socket,
+    underlay::{self, Out, Sockets},
 };
-use crate::link::{Egress, Event, Links, NotSent, Output, Routes};
+use crate::{
+    link::{Egress, Event, Links, NotSent, Output, Routes},
+    path::SocketId,
+};
 
 /// The keeper's number among those that cut frames; workers count from 0.
 pub(crate) const KEEPER_NUMBER: u8 = u8::MAX;
+
+const WAKER: u64 = 0;
+const INTERFACES: u64 = 1;
 
 /// What the keeper shares with the data plane's handles and the workers.
 #[derive(Debug)]
 pub(crate) struct KeeperShared {
     links: Mutex<Links>,
+    /// Wakes the workers, once they are there.
+    pub(crate) workers: OnceLock<Vec<Arc<Waker>>>,
     pub(crate) inbox: Inbox,
     pub(crate) routes: Arc<Published<Routes>>,
+    /// Sockets of port searches, beside the workers' own.
+    pub(crate) sockets: Arc<Published<Sockets>>,
     pub(crate) events: EventSender,
     pub(crate) stop: AtomicBool,
 }
@@ -38,7 +50,16 @@ impl KeeperShared {
         routes: Arc<Published<Routes>>,
         events: EventSender,
     ) -> Self {
-        Self { links: Mutex::new(links), inbox, routes, events, stop: AtomicBool::new(false) }
+        let sockets = Arc::new(Published::new(Sockets::new()));
+        Self {
+            links: Mutex::new(links),
+            workers: OnceLock::new(),
+            inbox,
+            routes,
+            sockets,
+            events,
+            stop: AtomicBool::new(false),
+        }
     }
 
     /// Changes the links; the keeper carries out what follows.
@@ -54,6 +75,16 @@ impl KeeperShared {
     /// Looks at the links.
     pub(crate) fn read_links<T>(&self, look: impl FnOnce(&Links) -> T) -> T {
         look(&self.links())
+    }
+
+    /// Opens or closes sockets of port searches; workers look at once.
+    fn change_sockets(&self, change: impl FnOnce(&mut Sockets)) {
+        self.sockets.update(|sockets| {
+            let mut sockets = sockets.clone();
+            change(&mut sockets);
+            sockets
+        });
+        self.workers.get().into_iter().flatten().for_each(|waker| waker.wake());
     }
 
     fn links(&self) -> MutexGuard<'_, Links> {
@@ -86,6 +117,7 @@ pub(crate) struct Keeper {
     shared: Arc<KeeperShared>,
     socket: Arc<Socket>,
     poll: Poll,
+    interfaces: Changes,
     egress: Egress,
     inputs: VecDeque<Input>,
     outputs: Vec<Output>,
@@ -94,11 +126,14 @@ pub(crate) struct Keeper {
 impl Keeper {
     pub(crate) fn new(shared: Arc<KeeperShared>, socket: Arc<Socket>) -> std::io::Result<Self> {
         let poll = Poll::new()?;
-        poll.add(shared.inbox.waker(), 0)?;
+        let interfaces = Changes::new()?;
+        poll.add(shared.inbox.waker(), WAKER)?;
+        poll.add(&interfaces, INTERFACES)?;
         Ok(Self {
             shared,
             socket,
             poll,
+            interfaces,
             egress: Egress::new(KEEPER_NUMBER),
             inputs: VecDeque::new(),
             outputs: Vec::new(),
@@ -108,18 +143,29 @@ impl Keeper {
     /// Runs until it is stopped; says farewell to the peers then.
     pub(crate) fn run(mut self) {
         let _alarm = Alarm(Arc::clone(&self.shared));
+        self.look_at_interfaces();
         while !self.shared.stop.load(Acquire) {
             let now = clock::now();
             let deadline = self.shared.read_links(Links::poll_timeout);
-            if let Err(error) = self.poll.wait(now, deadline, |_| ()) {
+            let mut changed = false;
+            if let Err(error) = self.poll.wait(now, deadline, |token| changed |= token == INTERFACES) {
                 tracing::error!(%error, "waiting for work failed; the keeper of links ends");
                 break;
             }
             self.shared.inbox.waker().clear();
+            if changed {
+                self.interfaces.clear();
+                self.look_at_interfaces();
+            }
             self.turn(|_| ());
         }
-        self.turn(Links::leave);
+        self.turn(|links| links.leave(clock::now()));
         self.shared.events.close();
+    }
+
+    fn look_at_interfaces(&self) {
+        let local = interfaces::addresses(self.socket.local_addr());
+        self.shared.with_links(|links| links.set_local(clock::now(), local));
     }
 
     fn turn(&mut self, last: impl FnOnce(&mut Links)) {
@@ -155,19 +201,27 @@ impl Keeper {
 
     fn carry_out(&mut self) {
         let routes = self.shared.routes.read();
-        let mut socket = &*self.socket;
+        let mut sockets = self.shared.sockets.read();
         for output in self.outputs.drain(..) {
+            let mut out = Out { own: &self.socket, others: &sockets };
             match output {
-                Output::Send { to, datagram } => {
+                Output::Send { via, hops, datagram } => {
                     // Lost or refused, it is sent again by whoever misses the answer.
-                    let _ = socket.send(to, &datagram);
+                    let _ = out.send(&via, hops, &datagram);
+                }
+                Output::OpenSocket(id) => {
+                    open(&self.shared, &self.socket, id);
+                    sockets = self.shared.sockets.read();
+                }
+                Output::CloseSocket(id) => {
+                    self.shared.change_sockets(|sockets| drop(sockets.remove(&id)));
+                    sockets = self.shared.sockets.read();
                 }
                 Output::Release { peer, network, frames } => {
                     let Some(route) = routes.peers.get(&peer) else { continue };
                     let now = clock::now();
                     for frame in frames {
-                        if self.egress.send(now, route, network, &frame, &mut socket) == Err(NotSent::Waiting)
-                        {
+                        if self.egress.send(now, route, network, &frame, &mut out) == Err(NotSent::Waiting) {
                             self.shared.inbox.push(Input::Frame { peer, network, frame });
                         }
                     }
@@ -175,10 +229,16 @@ impl Keeper {
                 Output::Tell(_) => {}
             }
         }
-        self.egress.flush(&mut socket);
-        for (route, size) in self.egress.take_too_large() {
-            self.shared.inbox.push(Input::TooLarge { peer: route.peer, size });
-        }
+        self.egress.flush(&mut Out { own: &self.socket, others: &sockets });
+        self.shared.inbox.report(self.egress.take_reports());
+    }
+}
+
+/// A socket that cannot be opened is one chance less for a port search, and no more.
+fn open(shared: &KeeperShared, main: &Socket, id: SocketId) {
+    match underlay::another(main.local_addr()) {
+        Ok(socket) => shared.change_sockets(|sockets| drop(sockets.insert(id, Arc::new(socket)))),
+        Err(error) => tracing::debug!(%error, "a socket for a port search could not be opened"),
     }
 }
 
@@ -186,6 +246,8 @@ fn feed(links: &mut Links, input: Input) {
     let now = clock::both();
     match input {
         Input::Handshake { from, datagram } => links.handle_datagram(now, from, &datagram),
+        Input::Probe { peer, from, datagram } => links.handle_probe(now.at, peer, from, &datagram),
+        Input::Woken { peer } => links.handle_woken(now.at, peer),
         Input::Control { peer, body } => links.handle_control(now, peer, &body),
         Input::Touched { peer, index, from, newest } => links.handle_touched(now, peer, index, from, newest),
         Input::UnknownChannel { peer, channel } => links.handle_unknown_channel(now.at, peer, channel),

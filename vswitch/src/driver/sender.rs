@@ -2,7 +2,7 @@
 
 use std::{sync::Arc, time::Instant};
 
-use super::{inbox::Input, udp::Socket, worker::WorkersShared};
+use super::{inbox::Input, underlay::Out, worker::WorkersShared};
 use crate::{
     link::{Egress, NotSent, Route, Routes},
     offload::{Checksum, Prepared, VnetHeader, prepare, split::complete},
@@ -17,7 +17,7 @@ pub(super) struct Sender<'a> {
     pub(super) now: Instant,
     pub(super) shared: &'a WorkersShared,
     pub(super) egress: &'a mut Egress,
-    pub(super) socket: &'a Socket,
+    pub(super) out: Out<'a>,
     pub(super) scratch: &'a mut [u8],
 }
 
@@ -43,7 +43,7 @@ impl Sender<'_> {
 
     fn send_open(&mut self, route: &Arc<Route>, channel: u32, header: &mut VnetHeader, frame: &mut [u8]) {
         let frame_max = Egress::frame_bytes_max(route);
-        let mut out = self.socket;
+        let mut out = self.out;
         match prepare(header, frame, frame_max) {
             Ok(Prepared::Single { partial }) if frame.len() <= frame_max => {
                 let checksum = if partial { Checksum::Partial } else { Checksum::Complete };

@@ -25,7 +25,7 @@ use rustix::{
 };
 
 use super::address::{address, write_address};
-use crate::link::{Transmit, Transmitted};
+use crate::link::Transmitted;
 
 /// Bytes for the largest datagram or joined run of datagrams.
 pub(crate) const RECEIVE_BYTES: usize = 65_536;
@@ -195,7 +195,8 @@ impl Socket {
         self.transmit_all(to, datagram, datagram.len().max(1))
     }
 
-    fn transmit_all(&self, to: SocketAddr, bytes: &[u8], stride: usize) -> Transmitted {
+    /// Sends `bytes` as datagrams of `stride` bytes each, the last one maybe shorter.
+    pub(super) fn transmit_all(&self, to: SocketAddr, bytes: &[u8], stride: usize) -> Transmitted {
         if bytes.len() <= stride {
             return outcome(self.send_message(to, bytes, None), false);
         }
@@ -261,12 +262,6 @@ impl Socket {
 impl AsFd for Socket {
     fn as_fd(&self) -> BorrowedFd<'_> {
         self.fd.as_fd()
-    }
-}
-
-impl Transmit for &Socket {
-    fn transmit(&mut self, to: SocketAddr, bytes: &[u8], stride: usize) -> Transmitted {
-        self.transmit_all(to, bytes, stride)
     }
 }
 
@@ -410,7 +405,7 @@ mod tests {
     fn segments_arrive_as_datagrams_of_their_stride() {
         let a = Socket::bind("127.0.0.1:0".parse().unwrap(), 1).unwrap().remove(0);
         let b = Socket::bind("127.0.0.1:0".parse().unwrap(), 1).unwrap().remove(0);
-        assert_eq!((&a).transmit(b.local_addr(), &[7; 3500], 1000), Transmitted::Sent);
+        assert_eq!(a.transmit_all(b.local_addr(), &[7; 3500], 1000), Transmitted::Sent);
         let got = receive_all(&b, 3500);
         assert!(got.iter().all(|(len, stride)| *stride == 1000 || (len == stride && *len == 500)), "{got:?}");
         assert_eq!(a.send(b.local_addr(), &[1; 10]), Transmitted::Sent);

@@ -22,10 +22,12 @@ use super::{
     sender::Sender,
     tap::TapQueue,
     udp::{ARENA_BYTES, RECEIVE_MAX, Socket},
+    underlay::{Out, Sockets},
 };
 use crate::{
-    link::{Arrived, Egress, Ingress, RefusalCounters, Routes},
+    link::{Arrived, Egress, Ingress, RefusalCounters, RelayCounters, Routes, Transmit as _, Transmitted},
     offload::{HEADER_BYTES, Joiner, Received, VnetHeader},
+    path::{Origin, SocketId},
     switch::{self, Decision, NetworkId, PeerIndex, PortId},
 };
 
@@ -43,6 +45,8 @@ const FRAME_BYTES: usize = 65_536 + 64 + HEADER_BYTES;
 
 const WAKER: u64 = 0;
 const SOCKET: u64 = 1;
+/// The second half of the tokens: sockets of port searches.
+const FIRST_OTHER_SOCKET: u64 = 1 << 63;
 const FIRST_PORT: u64 = 1 << 16;
 
 /// A machine's attachment.
@@ -62,6 +66,7 @@ pub(crate) struct WorkersShared {
     pub(crate) keeper: Arc<KeeperShared>,
     pub(crate) ports: Arc<Published<Ports>>,
     pub(crate) refusals: Arc<RefusalCounters>,
+    pub(crate) relayed: Arc<RelayCounters>,
     pub(crate) counters: Arc<WorkerCounters>,
 }
 
@@ -96,6 +101,9 @@ pub(crate) struct Worker {
     poll: Poll,
     waker: Arc<Waker>,
     socket: Arc<Socket>,
+    sockets: Seen<Sockets>,
+    /// Of them, those this worker waits for.
+    listened: Sockets,
     ingress: Ingress,
     egress: Egress,
     joiner: Joiner<PortId>,
@@ -129,6 +137,8 @@ impl Worker {
             poll,
             waker,
             socket,
+            sockets: Seen::new(Arc::clone(&shared.keeper.sockets)),
+            listened: Sockets::new(),
             ingress: Ingress::new(Arc::clone(&shared.refusals)),
             egress: Egress::new(number),
             joiner: Joiner::new(),
@@ -161,10 +171,14 @@ impl Worker {
             if self.ports.refresh() {
                 self.watch();
             }
+            if self.sockets.refresh() {
+                self.listen();
+            }
             for token in &ready {
                 match *token {
                     WAKER => self.waker.clear(),
-                    SOCKET => self.receive(now),
+                    SOCKET => self.receive(now, SocketId::MAIN),
+                    token if token >= FIRST_OTHER_SOCKET => self.receive(now, other_socket(token)),
                     token => self.read_port(token),
                 }
             }
@@ -197,6 +211,29 @@ impl Worker {
         self.watched = ports;
     }
 
+    /// Waits for this worker's share of the sockets of port searches, and no longer for those that were closed.
+    fn listen(&mut self) {
+        let (number, workers) = (self.number, self.workers);
+        let share = |(id, _): &(&SocketId, &Arc<Socket>)| usize::from(id.0) % workers == number;
+        let wanted: Sockets =
+            self.sockets.value().iter().filter(share).map(|(id, socket)| (*id, Arc::clone(socket))).collect();
+        for (id, socket) in &self.listened {
+            if !wanted.contains_key(id)
+                && let Err(error) = self.poll.remove(&**socket)
+            {
+                tracing::warn!(%error, "a socket could not be let go");
+            }
+        }
+        for (id, socket) in &wanted {
+            if !self.listened.contains_key(id)
+                && let Err(error) = self.poll.add(&**socket, FIRST_OTHER_SOCKET + u64::from(id.0))
+            {
+                tracing::warn!(%error, "a socket cannot be waited for");
+            }
+        }
+        self.listened = wanted;
+    }
+
     fn own_queues(&self, port: &Port) -> impl Iterator<Item = usize> + use<> {
         let (first, number, workers) = (port.id.0 as usize, self.number, self.workers);
         (0..port.queues.len()).filter(move |queue| (first + queue) % workers == number)
@@ -204,9 +241,9 @@ impl Worker {
 
     // ── from the network to ports ──
 
-    fn receive(&mut self, now: Instant) {
+    fn receive(&mut self, now: Instant, socket: SocketId) {
         for _ in 0..RECEIVES_PER_TURN {
-            let taken = self.receive_once(now);
+            let taken = self.receive_once(now, socket);
             self.deliver(now);
             if taken < RECEIVE_MAX {
                 break;
@@ -215,14 +252,17 @@ impl Worker {
     }
 
     /// Opens what one receive call gives; how many runs of datagrams that was.
-    fn receive_once(&mut self, now: Instant) -> usize {
-        let Self { shared, routes, socket, ingress, arena, arrivals, joined, .. } = self;
+    fn receive_once(&mut self, now: Instant, id: SocketId) -> usize {
+        let Self { shared, routes, socket, sockets, listened, ingress, arena, arrivals, joined, .. } = self;
         let inbox = &shared.keeper.inbox;
-        let taken = socket.receive(arena, |start, received, buffer| {
+        let mut out = Out { own: socket, others: sockets.value() };
+        let from = if id == SocketId::MAIN { Some(&*socket) } else { listened.get(&id) };
+        let Some(from) = from else { return 0 };
+        let taken = from.receive(arena, |start, received, buffer| {
             if received.cut {
                 return shared.refusals.cut_by_kernel.one();
             }
-            let from = received.from;
+            let from = Origin { socket: id, address: received.from, token: None };
             ingress.receive(now, routes.value(), from, buffer, received.stride, |arrived| {
                 let taken = match arrived {
                     Arrived::Frame { peer, network, start: at, frame, partial } => {
@@ -236,14 +276,26 @@ impl Worker {
                         arrivals.push(Arrival { peer, network, place: Place::Joined(at, joined.len()) });
                         true
                     }
-                    Arrived::Handshake { datagram } => {
-                        inbox.push(Input::Handshake { from, datagram: datagram.to_vec() })
+                    Arrived::Handshake { origin, datagram } => {
+                        inbox.push(Input::Handshake { from: origin, datagram: datagram.to_vec() })
+                    }
+                    Arrived::Probe { peer, origin, datagram } => {
+                        inbox.push(Input::Probe { peer, from: origin, datagram: datagram.to_vec() })
+                    }
+                    Arrived::Relayed { run, stride } => {
+                        let relay = &routes.value().relay;
+                        if let Some(via) = relay.forward(now, &from, run, stride, &shared.relayed)
+                            && out.transmit(&via, run, stride) != Transmitted::Sent
+                        {
+                            shared.relayed.send_failed.add(run.len().div_ceil(stride) as u64);
+                        }
+                        true
                     }
                     Arrived::Control { peer, body } => {
                         inbox.push(Input::Control { peer, body: body.to_vec() })
                     }
-                    Arrived::Touched { peer, index, newest } => {
-                        inbox.push(Input::Touched { peer, index, from, newest })
+                    Arrived::Touched { peer, index, origin, newest } => {
+                        inbox.push(Input::Touched { peer, index, from: origin, newest })
                     }
                     Arrived::UnknownChannel { peer, channel } => {
                         inbox.push(Input::UnknownChannel { peer, channel })
@@ -333,15 +385,13 @@ impl Worker {
             self.forward(now, port, queue, waiting.bytes());
             self.backlog.recycle(waiting);
         }
-        self.egress.flush(&mut &*self.socket);
-        for (route, size) in self.egress.take_too_large() {
-            self.shared.keeper.inbox.push(Input::TooLarge { peer: route.peer, size });
-        }
+        self.egress.flush(&mut Out { own: &self.socket, others: self.sockets.value() });
+        self.shared.keeper.inbox.report(self.egress.take_reports());
     }
 
     /// One frame or super-frame that a machine sent.
     fn forward(&mut self, now: Instant, port: PortId, queue: usize, bytes: &mut [u8]) {
-        let Self { shared, switch, routes, ports, socket, egress, scratch, .. } = self;
+        let Self { shared, switch, routes, ports, socket, sockets, egress, scratch, .. } = self;
         let counters = &*shared.counters;
         let (head, frame) = bytes.split_at_mut(HEADER_BYTES.min(bytes.len()));
         let mut header = match VnetHeader::parse(head) {
@@ -351,7 +401,8 @@ impl Worker {
         let whole = |to: PortId, frame: &[u8]| {
             write_port(ports.value(), to, queue, &[IoSlice::new(head), IoSlice::new(frame)], counters);
         };
-        let mut sender = Sender { now, shared, egress, socket, scratch };
+        let out = Out { own: socket, others: sockets.value() };
+        let mut sender = Sender { now, shared, egress, out, scratch };
         match switch.from_port(now, port, frame) {
             Decision::Port(to) => whole(to, frame),
             Decision::Peer(network, peer) => {
@@ -382,6 +433,10 @@ fn write_port(ports: &Ports, port: PortId, queue: usize, slices: &[IoSlice<'_>],
 
 fn token(port: PortId, queue: usize) -> u64 {
     (u64::from(port.0) << 16 | queue as u64) + FIRST_PORT
+}
+
+fn other_socket(token: u64) -> SocketId {
+    SocketId(u16::try_from(token - FIRST_OTHER_SOCKET).expect("made from a socket's number"))
 }
 
 fn port_of(token: u64) -> (PortId, usize) {

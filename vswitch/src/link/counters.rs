@@ -141,6 +141,39 @@ counters! {
         cut_by_kernel,
         /// Datagrams for the keeper of links that found its queue full.
         queue_full,
+        /// Probes and replies that name no peer.
+        probe_stranger,
+        /// Probes and replies that were not made with the peer's key.
+        probe_forged,
+        /// Probes seen before, or too old to know.
+        probe_repeated,
+        /// Probes of a peer beyond its rate.
+        probe_rate,
+        /// Probes through a relay by a token that is no way of the peer's.
+        way_unknown,
+    }
+}
+
+counters! {
+    /// Of the whole host, as a relay.
+    pub struct RelayCounters => /// What was forwarded for others, and what was not.
+    RelayCounts {
+        /// Datagrams forwarded.
+        datagrams,
+        /// Their bytes as UDP payload.
+        bytes,
+        /// Datagrams with a token that is not open.
+        token_unknown,
+        /// Datagrams that came from another address than the leg's sender has.
+        wrong_hop,
+        /// Datagrams whose leg had run out.
+        expired,
+        /// Datagrams for a host of which it is not known where it is.
+        no_way,
+        /// Datagrams beyond the owner's rate.
+        over_rate,
+        /// Datagrams the local interface or the kernel did not take.
+        send_failed,
     }
 }
 

@@ -4,7 +4,11 @@
 //! segmentation). A batch ends when the next datagram does not fit it, and when the worker has nothing more to send
 //! ([`Egress::flush`]): nothing waits for company.
 
-use std::{net::SocketAddr, ops::Range, sync::Arc, time::Instant};
+use std::{
+    ops::Range,
+    sync::{Arc, atomic::Ordering::Relaxed},
+    time::Instant,
+};
 
 use super::{
     path_mtu::BASE,
@@ -12,6 +16,7 @@ use super::{
 };
 use crate::{
     offload::Checksum,
+    path::Via,
     switch::NetworkId,
     wire::{
         DATA_HEADER_BYTES, DATA_OVERHEAD, DATAGRAM_BYTES_MAX, INNER_BYTES, Inner, InnerKind, TAG_BYTES,
@@ -25,7 +30,7 @@ const DATAGRAMS_MAX: usize = 64;
 /// Where finished datagrams go.
 pub(crate) trait Transmit {
     /// Sends `bytes` as datagrams of `stride` bytes each, the last one maybe shorter.
-    fn transmit(&mut self, to: SocketAddr, bytes: &[u8], stride: usize) -> Transmitted;
+    fn transmit(&mut self, via: &Via, bytes: &[u8], stride: usize) -> Transmitted;
 }
 
 /// What became of them.
@@ -61,8 +66,17 @@ pub(crate) struct Egress {
     route: Option<Arc<Route>>,
     /// The number of the next frame that is cut; the upper bits name the worker, so that two workers' frames do not mix.
     frame_serial: u32,
-    /// Peers whose datagrams were too large, for the keeper.
-    too_large: Vec<(Arc<Route>, u16)>,
+    /// What the keeper must know.
+    reports: Vec<(Arc<Route>, Report)>,
+}
+
+/// What sending showed, for the keeper.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum Report {
+    /// The local interface refuses datagrams of this size.
+    TooLarge(u16),
+    /// A link that was at rest sends.
+    Woken,
 }
 
 impl Egress {
@@ -78,13 +92,16 @@ impl Egress {
             frame_bytes: 0,
             route: None,
             frame_serial: u32::from(worker) << 24,
-            too_large: Vec::new(),
+            reports: Vec::new(),
         }
     }
 
     /// The largest frame that goes to this peer uncut.
     pub(crate) fn frame_bytes_max(route: &Route) -> usize {
-        route.sending.as_ref().map_or(usize::from(BASE), |sending| sending.datagram_bytes) - DATA_OVERHEAD
+        let sending = route.sending.as_ref();
+        let datagram =
+            sending.map_or(usize::from(BASE), |sending| sending.datagram_bytes - sending.via.head_bytes());
+        datagram - DATA_OVERHEAD
     }
 
     /// The channel for frames of a network to a peer.
@@ -171,7 +188,8 @@ impl Egress {
     /// Makes room for one datagram's plaintext behind those that wait.
     #[inline]
     fn place(&mut self, route: &Arc<Route>, plaintext_bytes: usize, out: &mut impl Transmit) -> Range<usize> {
-        let len = DATA_HEADER_BYTES + plaintext_bytes + TAG_BYTES;
+        let head = route.sending.as_ref().map_or(0, |sending| sending.via.head_bytes());
+        let len = head + DATA_HEADER_BYTES + plaintext_bytes + TAG_BYTES;
         let fits = self.count > 0
             && !self.closed
             && self.count < DATAGRAMS_MAX
@@ -183,7 +201,7 @@ impl Egress {
             self.stride = len;
             self.route = Some(Arc::clone(route));
         }
-        let start = self.used + DATA_HEADER_BYTES;
+        let start = self.used + head + DATA_HEADER_BYTES;
         self.used += len;
         self.count += 1;
         self.closed = len < self.stride;
@@ -201,11 +219,16 @@ impl Egress {
         let Ok(first) = sending.session.reserve(count as u64) else {
             return route.counters.session_exhausted.add(count as u64);
         };
+        let head = sending.via.head_bytes();
         for (counter, datagram) in (first..).zip(datagrams.chunks_mut(self.stride)) {
-            sending.session.seal(counter, datagram);
+            sending.via.write_head(datagram);
+            sending.session.seal(counter, &mut datagram[head..]);
         }
         let counters = &route.counters;
-        match out.transmit(sending.endpoint, datagrams, self.stride) {
+        if route.asleep.load(Relaxed) && route.asleep.swap(false, Relaxed) {
+            self.reports.push((Arc::clone(&route), Report::Woken));
+        }
+        match out.transmit(&sending.via, datagrams, self.stride) {
             Transmitted::Sent => {
                 counters.frames_sent.add(frames);
                 counters.frame_bytes_sent.add(frame_bytes);
@@ -218,14 +241,14 @@ impl Egress {
             Transmitted::TooLarge => {
                 counters.too_large_here.add(count as u64);
                 let size = u16::try_from(self.stride).unwrap_or(u16::MAX);
-                self.too_large.push((route, size));
+                self.reports.push((route, Report::TooLarge(size)));
             }
             Transmitted::Failed => counters.send_failed.add(count as u64),
         }
     }
 
-    /// Peers for which the local interface refused a size, since the last call.
-    pub(crate) fn take_too_large(&mut self) -> impl Iterator<Item = (Arc<Route>, u16)> + '_ {
-        self.too_large.drain(..)
+    /// What sending showed since the last call.
+    pub(crate) fn take_reports(&mut self) -> impl Iterator<Item = (Arc<Route>, Report)> + '_ {
+        self.reports.drain(..)
     }
 }

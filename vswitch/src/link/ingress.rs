@@ -1,6 +1,6 @@
 //! Datagrams to frames, on a worker: opened in place, checked, told apart.
 
-use std::{net::SocketAddr, sync::Arc, time::Instant};
+use std::{sync::Arc, time::Instant};
 
 use super::{
     RefusalCounters,
@@ -8,10 +8,14 @@ use super::{
     route::{NotReceivable, Route, Routes},
 };
 use crate::{
+    path::{NoProber, Origin},
     session::{Opened, address, plaintext},
     split::Joiner,
     switch::{NetworkId, PeerIndex},
-    wire::{self, DATA_HEADER_BYTES, INNER_BYTES, Inner, InnerKind, Kind, fragment::Fragment},
+    wire::{
+        self, DATA_HEADER_BYTES, INNER_BYTES, Inner, InnerKind, Kind, RELAYED_BYTES, fragment::Fragment,
+        relayed_token,
+    },
 };
 
 /// What one datagram brought.
@@ -22,11 +26,15 @@ pub(crate) enum Arrived<'a> {
     /// A frame on an open channel that came in parts.
     Joined { peer: PeerIndex, network: NetworkId, frame: &'a [u8] },
     /// Not data: for the keeper.
-    Handshake { datagram: &'a [u8] },
+    Handshake { origin: Origin, datagram: &'a [u8] },
+    /// A probe or reply that was made with this peer's key: for the keeper.
+    Probe { peer: PeerIndex, origin: Origin, datagram: &'a [u8] },
+    /// Datagrams of `stride` bytes each (the last maybe shorter) with one token: to be forwarded.
+    Relayed { run: &'a mut [u8], stride: usize },
     /// A message of the link itself: for the keeper.
     Control { peer: PeerIndex, body: &'a [u8] },
     /// The session is proved by it, or it came from another address: for the keeper.
-    Touched { peer: PeerIndex, index: u32, newest: bool },
+    Touched { peer: PeerIndex, index: u32, origin: Origin, newest: bool },
     /// It came on a channel that is not known: for the keeper.
     UnknownChannel { peer: PeerIndex, channel: u32 },
 }
@@ -47,6 +55,50 @@ struct Run {
     touched: bool,
 }
 
+/// Where a run of one session's datagrams stands.
+#[derive(Debug)]
+struct Place {
+    /// In the buffer.
+    at: usize,
+    stride: usize,
+    head: usize,
+    index: u32,
+    origin: Origin,
+}
+
+/// What one datagram is, by its first bytes.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Sort {
+    /// Sealed, behind so many bytes of a relay's, with the token in them.
+    Data { head: usize, token: Option<u32>, index: u32 },
+    /// For a relay.
+    Relayed { token: u32 },
+    /// Anything else that is ours, behind so many bytes of a relay's.
+    Other { kind: Kind, head: usize, token: Option<u32> },
+}
+
+/// Tells a datagram apart.
+#[inline]
+fn sort(datagram: &[u8]) -> Result<Sort, wire::Refusal> {
+    let (kind, head, token) = match wire::kind(datagram)? {
+        Kind::Relayed => return relayed_token(datagram).map(|token| Sort::Relayed { token }),
+        Kind::Delivered => {
+            let token = relayed_token(datagram)?;
+            // Relays do not stand inside relays' datagrams: chains are of tokens.
+            match wire::kind(&datagram[RELAYED_BYTES..])? {
+                Kind::Relayed | Kind::Delivered => return Err(wire::Refusal::Foreign),
+                kind => (kind, RELAYED_BYTES, Some(token)),
+            }
+        }
+        kind => (kind, 0, None),
+    };
+    if kind != Kind::Data {
+        return Ok(Sort::Other { kind, head, token });
+    }
+    let (index, _) = address(&datagram[head..]).ok_or(wire::Refusal::Length)?;
+    Ok(Sort::Data { head, token, index })
+}
+
 impl Ingress {
     pub(crate) fn new(refusals: Arc<RefusalCounters>) -> Self {
         Self { joiner: Joiner::default(), refusals }
@@ -57,71 +109,108 @@ impl Ingress {
         &mut self,
         now: Instant,
         routes: &Routes,
-        from: SocketAddr,
+        from: Origin,
         buffer: &mut [u8],
         stride: usize,
         mut sink: impl FnMut(Arrived<'_>),
     ) {
         let stride = stride.max(1);
-        let starts = (0_usize..).step_by(stride);
-        let mut datagrams = starts.zip(buffer.chunks_mut(stride)).peekable();
-        while let Some((start, datagram)) = datagrams.next() {
-            let Some((index, _)) = self.data(datagram, &mut sink) else { continue };
-            let Some(session) = routes.sessions.get(&index) else {
-                self.refusals.session_unknown.one();
-                continue;
-            };
-            let Some(route) = routes.peers.get(&session.peer()) else { continue };
-            // A run: datagrams of the same session, one after the other, under one lock of its window.
-            let mut run = Run::default();
-            let mut window = session.window();
-            let mut current = Some((start, datagram));
-            while let Some((start, datagram)) = current.take() {
-                let (_, counter) = address(datagram).expect("it parsed as data");
-                match session.open(&mut window, counter, datagram) {
-                    Opened::Forged => route.counters.forged.one(),
-                    Opened::Repeated => route.counters.repeated.one(),
-                    opened @ (Opened::Newest | Opened::Late) => {
-                        run.opened += 1;
-                        let elsewhere =
-                            route.sending.as_ref().is_some_and(|sending| sending.endpoint != from);
-                        let newest = opened == Opened::Newest;
-                        if !run.touched && (session.unproved() || (elsewhere && newest)) {
-                            // Before what it brought: an answer needs the session and the address.
-                            run.touched = true;
-                            sink(Arrived::Touched { peer: route.peer, index, newest });
-                        }
-                        self.opened(now, route, start, plaintext(datagram), &mut run, &mut sink);
-                    }
+        let mut at = 0;
+        while at < buffer.len() {
+            let len = stride.min(buffer.len() - at);
+            let first = match sort(&buffer[at..at + len]) {
+                Ok(sort) => sort,
+                Err(refusal) => {
+                    self.refusals.refused(refusal);
+                    at += len;
+                    continue;
                 }
-                current = datagrams.next_if(|(_, next)| address(next).is_some_and(|(next, _)| next == index));
+            };
+            // A run: datagrams of the same sort, one after the other.
+            let alike = |datagram: &&[u8]| sort(datagram) == Ok(first);
+            let run = match first {
+                Sort::Other { .. } => len,
+                _ => {
+                    len + buffer[at + len..].chunks(stride).take_while(alike).map(<[u8]>::len).sum::<usize>()
+                }
+            };
+            let datagrams = &mut buffer[at..at + run];
+            match first {
+                Sort::Data { head, token, index } => {
+                    let origin = Origin { token, ..from };
+                    self.data(now, routes, &Place { at, stride, head, index, origin }, datagrams, &mut sink);
+                }
+                Sort::Relayed { .. } => sink(Arrived::Relayed { run: datagrams, stride }),
+                Sort::Other { kind, head, token } => {
+                    let origin = Origin { token, ..from };
+                    self.other(routes, kind, origin, &datagrams[head..], &mut sink);
+                }
             }
-            drop(window);
-            if run.opened > 0 {
-                session.note_opened(now, run.opened);
-                note(&route.counters, &run);
-            }
+            at += run;
         }
     }
 
-    /// Receiver index and counter, if it is data; what is not goes to the keeper or is refused.
-    fn data(&self, datagram: &[u8], sink: &mut impl FnMut(Arrived<'_>)) -> Option<(u32, u64)> {
-        match wire::kind(datagram) {
-            Ok(Kind::Data) => {
-                let address = address(datagram);
-                if address.is_none() {
-                    self.refusals.length.one();
+    /// Datagrams of one session, one after the other, under one lock of its window.
+    fn data(
+        &mut self,
+        now: Instant,
+        routes: &Routes,
+        place: &Place,
+        datagrams: &mut [u8],
+        sink: &mut impl FnMut(Arrived<'_>),
+    ) {
+        let &Place { at, stride, head, index, origin } = place;
+        let Some(session) = routes.sessions.get(&index) else {
+            return self.refusals.session_unknown.add(datagrams.len().div_ceil(stride) as u64);
+        };
+        let Some(route) = routes.peers.get(&session.peer()) else { return };
+        let elsewhere = route.sending.as_ref().is_some_and(|sending| sending.elsewhere(&origin));
+        let mut run = Run::default();
+        let mut window = session.window();
+        for (start, datagram) in (at + head..).step_by(stride).zip(datagrams.chunks_mut(stride)) {
+            let datagram = &mut datagram[head..];
+            let (_, counter) = address(datagram).expect("it was sorted as data");
+            match session.open(&mut window, counter, datagram) {
+                Opened::Forged => route.counters.forged.one(),
+                Opened::Repeated => route.counters.repeated.one(),
+                opened @ (Opened::Newest | Opened::Late) => {
+                    run.opened += 1;
+                    let newest = opened == Opened::Newest;
+                    if !run.touched && (session.unproved() || (elsewhere && newest)) {
+                        // Before what it brought: an answer needs the session and the address.
+                        run.touched = true;
+                        sink(Arrived::Touched { peer: route.peer, index, origin, newest });
+                    }
+                    self.opened(now, route, start, plaintext(datagram), &mut run, sink);
                 }
-                address
             }
-            Ok(Kind::Initiation | Kind::Response | Kind::CookieReply) => {
-                sink(Arrived::Handshake { datagram });
-                None
-            }
-            Err(refusal) => {
-                self.refusals.refused(refusal);
-                None
-            }
+        }
+        drop(window);
+        if run.opened > 0 {
+            session.note_opened(now, run.opened);
+            note(&route.counters, &run);
+        }
+    }
+
+    /// What the keeper works on, if it is a peer's or may be one's.
+    fn other(
+        &self,
+        routes: &Routes,
+        kind: Kind,
+        origin: Origin,
+        datagram: &[u8],
+        sink: &mut impl FnMut(Arrived<'_>),
+    ) {
+        if !matches!(kind, Kind::Probe | Kind::ProbeReply) {
+            return sink(Arrived::Handshake { origin, datagram });
+        }
+        if let Err(refusal) = wire::Probe::parse(datagram) {
+            return self.refusals.refused(refusal);
+        }
+        match routes.probers.judge(datagram) {
+            Ok(peer) => sink(Arrived::Probe { peer, origin, datagram }),
+            Err(NoProber::Stranger) => self.refusals.probe_stranger.one(),
+            Err(NoProber::Forged) => self.refusals.probe_forged.one(),
         }
     }
 

@@ -1,7 +1,7 @@
 //! Whether the peer is there, and how far away: pings, round-trip time, silence.
 //!
-//! A ping goes out every [`PING_EVERY`]; without an answer again every [`PING_AGAIN`]. A peer from which nothing at all was
-//! opened for [`SILENCE_MAX`] is gone. Pings also keep the address mapping of a NAT alive (RFC 4787 asks of it two minutes, and many
+//! While the link is in use, a ping goes out every [`PING_EVERY`]; without an answer again every [`PING_AGAIN`]. A peer from which nothing
+//! at all was opened meanwhile for [`SILENCE_MAX`] is gone. Pings also keep the address mapping of a NAT alive (RFC 4787 asks of it two minutes, and many
 //! give thirty seconds).
 
 use std::time::{Duration, Instant};
@@ -48,16 +48,19 @@ impl Liveness {
         Some(self.serial)
     }
 
-    /// A pong came.
-    pub(super) fn pong(&mut self, now: Instant, id: u32) {
-        let Some((asked, sent)) = self.asked else { return };
-        if asked != id {
-            return;
-        }
+    /// Whether a ping is out that was not answered.
+    pub(super) fn unanswered(&self) -> bool {
+        self.asked.is_some()
+    }
+
+    /// A pong came: the round trip, if it answers the last ping.
+    pub(super) fn pong(&mut self, now: Instant, id: u32) -> Option<Duration> {
+        let (_, sent) = self.asked.filter(|(asked, _)| *asked == id)?;
         self.asked = None;
         self.next_ping = now + PING_EVERY;
         let sample = now.saturating_duration_since(sent);
         self.round_trip = Some(self.round_trip.map_or(sample, |old| (old * 7 + sample) / 8));
+        Some(sample)
     }
 
     pub(super) fn poll_timeout(&self) -> Instant {
@@ -77,7 +80,7 @@ mod tests {
         let first = live.ping(now).unwrap();
         assert_eq!(live.ping(now), None);
         let second = live.ping(now + PING_AGAIN).unwrap();
-        live.pong(now + PING_AGAIN, first);
+        assert_eq!(live.pong(now + PING_AGAIN, first), None);
         assert_eq!(live.round_trip(), None, "the answer to a ping given up says nothing");
         live.pong(now + PING_AGAIN + Duration::from_millis(40), second);
         assert_eq!(live.round_trip(), Some(Duration::from_millis(40)));

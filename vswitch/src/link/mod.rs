@@ -35,10 +35,11 @@ mod slots;
 mod snapshot;
 #[cfg(test)]
 mod tests;
+mod watch;
 
-pub(crate) use counters::{Count, RefusalCounters};
-pub use counters::{LinkCounts, RefusalCounts};
-pub(crate) use egress::{Egress, NotSent, Transmit, Transmitted};
+pub(crate) use counters::{Count, RefusalCounters, RelayCounters};
+pub use counters::{LinkCounts, RefusalCounts, RelayCounts};
+pub(crate) use egress::{Egress, NotSent, Report, Transmit, Transmitted};
 pub use event::{ChannelRequest, Event, LinkDownReason};
 pub(crate) use ingress::{Arrived, Ingress};
 pub(crate) use path_mtu::LARGEST as DATAGRAM_PROBED_MAX;
@@ -55,7 +56,10 @@ use std::{
 use crate::{
     HostId,
     entropy::Entropy,
-    path::{Candidate, PeerNat},
+    path::{
+        Candidate, LocalPaths, Need, Origin, PathOutput, Paths, PathsSnapshot, PeerNat, Probers, RelayLeg,
+        RelayPolicy, RelayRefusal, RelaySnapshot, RelayTable, RelayTokens, RelayedPath, SocketId, Via, Ways,
+    },
     session::{Cookies, Identity, Judgement, PublicKey, Received, SessionLimits},
     switch::{NetworkId, PeerIndex},
     wire::{
@@ -96,8 +100,12 @@ pub(crate) struct LinksConfig {
 /// What the driver has to do.
 #[derive(Debug)]
 pub(crate) enum Output {
-    /// Send a datagram. Whether it could be sent is not asked.
-    Send { to: SocketAddr, datagram: Vec<u8> },
+    /// Send a datagram, which lives `hops` hops if that is said. Whether it could be sent is not asked.
+    Send { via: Via, hops: Option<u8>, datagram: Vec<u8> },
+    /// Open another socket, for a port search.
+    OpenSocket(SocketId),
+    /// Close one.
+    CloseSocket(SocketId),
     /// Tell node.
     Tell(Event),
     /// Send these frames, for which the way is open now.
@@ -138,6 +146,11 @@ impl Shared {
         }
     }
 
+    /// Sends a datagram of a link.
+    fn send(&mut self, via: &Via, datagram: &[u8]) {
+        self.outputs.push_back(Output::Send { via: *via, hops: None, datagram: via.wrap(datagram) });
+    }
+
     fn tell(&mut self, event: Event) {
         self.outputs.push_back(Output::Tell(event));
     }
@@ -157,6 +170,9 @@ pub(crate) struct Links {
     by_key: HashMap<PublicKey, PeerIndex>,
     early_grants: BTreeMap<(PeerIndex, NetworkId), Vec<u8>>,
     deadlines: BTreeSet<(Instant, PeerIndex)>,
+    paths: Paths,
+    probers: Arc<Probers>,
+    relay: Arc<RelayTable>,
     changed: bool,
 }
 
@@ -165,6 +181,7 @@ struct Entry {
     link: Link,
     route: Arc<Route>,
     deadline: Option<Instant>,
+    need: Need,
 }
 
 impl Links {
@@ -172,11 +189,13 @@ impl Links {
         config: LinksConfig,
         mut entropy: Entropy,
         refusals: Arc<RefusalCounters>,
-        now: Instant,
+        now: Now,
     ) -> Self {
         let own_key = config.identity.secret.public();
+        let (secret, overlay) = (config.identity.secret.clone(), config.identity.shared.clone());
+        let paths = Paths::new(secret, overlay, entropy.fork(), Arc::clone(&refusals), now);
         Self {
-            cookies: Cookies::new(own_key, entropy.fork(), config.calm_per_second, now),
+            cookies: Cookies::new(own_key, entropy.fork(), config.calm_per_second, now.at),
             shared: Shared {
                 identity: config.identity,
                 own_key,
@@ -193,23 +212,25 @@ impl Links {
             by_key: HashMap::new(),
             early_grants: BTreeMap::new(),
             deadlines: BTreeSet::new(),
+            paths,
+            probers: Arc::default(),
+            relay: Arc::default(),
             changed: true,
         }
     }
 
     // ── what node wants ──
 
-    /// Names a peer, or gives it other addresses. Another key is another peer: the old link goes.
+    /// Names a peer. Another key is another peer: the old link goes.
     pub(crate) fn set_peer(
         &mut self,
         now: Instant,
         peer: PeerIndex,
         host: HostId,
         key: PublicKey,
-        addresses: Vec<SocketAddr>,
     ) -> Result<(), LinksFull> {
         if self.links.get(&peer).is_some_and(|entry| entry.link.key != key) {
-            self.remove_peer(peer);
+            self.remove_peer(now, peer);
         }
         if !self.links.contains_key(&peer) {
             if self.links.len() >= LINKS_MAX {
@@ -217,8 +238,9 @@ impl Links {
             }
             let link = Link::new(peer, host, key, now, self.datagram_limit);
             let route = Arc::new(link.route());
-            self.links.insert(peer, Entry { link, route, deadline: None });
+            self.links.insert(peer, Entry { link, route, deadline: None, need: Need::None });
             self.by_key.insert(key, peer);
+            self.paths.set_peer(now, peer, host, &key);
             let networks: Vec<_> = self.early_grants.keys().filter(|(of, _)| *of == peer).copied().collect();
             for place in networks {
                 if let Some(grant) = self.early_grants.remove(&place) {
@@ -226,24 +248,84 @@ impl Links {
                 }
             }
         }
-        self.with(now, peer, |link, _| link.set_addresses(now, addresses));
+        self.settle(now);
         Ok(())
     }
 
-    /// A peer's candidates, as its node told them just now.
+    /// Where a peer may be reached: by its record, or (with its NAT) by its node just now.
     pub(crate) fn set_candidates(
         &mut self,
         now: Instant,
         peer: PeerIndex,
         candidates: &[Candidate],
-        _nat: PeerNat,
+        met: Option<PeerNat>,
     ) {
-        let addresses = candidates.iter().map(|candidate| candidate.address).collect();
-        self.with(now, peer, |link, _| link.set_addresses(now, addresses));
+        self.paths.set_candidates(now, peer, candidates, met);
+        self.settle(now);
+    }
+
+    /// Ways to a peer through relays, and whether direct ones are allowed.
+    pub(crate) fn set_relayed(&mut self, now: Instant, peer: PeerIndex, relayed: &[RelayedPath]) {
+        self.paths.set_relayed(now, peer, relayed);
+        self.settle(now);
+    }
+
+    /// Whether the topology allows direct ways to a peer.
+    pub(crate) fn set_direct(&mut self, now: Instant, peer: PeerIndex, direct: bool) {
+        self.paths.set_direct(now, peer, direct);
+        self.settle(now);
+    }
+
+    /// The addresses of this host's interfaces, with the port. Peers of other ones before are told at once.
+    pub(crate) fn set_local(&mut self, now: Instant, local: Vec<SocketAddr>) {
+        if self.paths.set_local(now, local) {
+            for peer in self.links.keys().copied().collect::<Vec<_>>() {
+                self.with(now, peer, |link, _| link.own_moved(now));
+            }
+        }
+        self.settle(now);
+    }
+
+    /// Ports that node had mapped at a router.
+    pub(crate) fn set_mapped(&mut self, now: Instant, mapped: Vec<SocketAddr>) {
+        self.paths.set_mapped(now, mapped);
+        self.settle(now);
+    }
+
+    /// Peers that are asked what they see of this host.
+    pub(crate) fn set_observers(&mut self, now: Instant, observers: Vec<PeerIndex>) {
+        self.paths.set_observers(now, observers);
+        self.settle(now);
+    }
+
+    /// Where this host can be reached.
+    pub(crate) fn own_paths(&self) -> LocalPaths {
+        self.paths.local()
+    }
+
+    /// What the owner lets others send through this host.
+    pub(crate) fn set_relay(&mut self, now: Instant, policy: RelayPolicy) {
+        self.paths.set_relay(now, policy);
+        self.settle(now);
+    }
+
+    /// Opens a leg through this host, or begins its time anew.
+    pub(crate) fn relay_open(&mut self, now: Instant, leg: &RelayLeg) -> Result<RelayTokens, RelayRefusal> {
+        let opened = self.paths.relay_open(now, leg);
+        self.settle(now);
+        opened
+    }
+
+    /// Closes a leg.
+    pub(crate) fn relay_close(&mut self, now: Instant, incoming: u32) {
+        self.paths.relay_close(incoming);
+        self.settle(now);
     }
 
     /// Forgets a peer with its keys.
-    pub(crate) fn remove_peer(&mut self, peer: PeerIndex) {
+    pub(crate) fn remove_peer(&mut self, now: Instant, peer: PeerIndex) {
+        self.paths.remove_peer(now, peer);
+        self.settle(now);
         let Some(mut entry) = self.links.remove(&peer) else { return };
         entry.link.leave(&mut self.shared, LinkDownReason::Removed);
         self.shared.held_bytes -= entry.link.held_bytes();
@@ -311,16 +393,16 @@ impl Links {
     }
 
     /// Says farewell to all.
-    pub(crate) fn leave(&mut self) {
+    pub(crate) fn leave(&mut self, now: Instant) {
         for peer in self.links.keys().copied().collect::<Vec<_>>() {
-            self.remove_peer(peer);
+            self.remove_peer(now, peer);
         }
     }
 
     // ── what comes from workers ──
 
     /// A datagram that is not data.
-    pub(crate) fn handle_datagram(&mut self, now: Now, from: SocketAddr, bytes: &[u8]) {
+    pub(crate) fn handle_datagram(&mut self, now: Now, from: Origin, bytes: &[u8]) {
         let datagram = match Datagram::parse(bytes) {
             Ok(datagram) => datagram,
             Err(refusal) => return self.shared.refusals.refused(refusal),
@@ -363,19 +445,25 @@ impl Links {
                 }
                 None => self.shared.refusals.unexpected.one(),
             },
-            Datagram::Data(_) => self.shared.refusals.session_unknown.one(),
+            // Workers keep these.
+            Datagram::Data(_) | Datagram::Probe(_) | Datagram::Relayed(..) => {
+                self.shared.refusals.session_unknown.one();
+            }
         }
     }
 
     /// Before any public-key work.
-    fn admitted(&mut self, now: Instant, from: SocketAddr, index: u32, message: &[u8]) -> bool {
-        match self.cookies.judge(now, from, index, message) {
+    fn admitted(&mut self, now: Instant, from: Origin, index: u32, message: &[u8]) -> bool {
+        match self.cookies.judge(now, from.address, index, message) {
             Judgement::Proceed => return true,
             Judgement::Foreign => self.shared.refusals.mac1_wrong.one(),
             Judgement::TooMany => self.shared.refusals.address_rate.one(),
             Judgement::ProveAddress(reply) => {
                 self.shared.refusals.cookie_replies.one();
-                self.shared.outputs.push_back(Output::Send { to: from, datagram: reply.to_vec() });
+                match from.back().or_else(|| self.paths.back(&from)) {
+                    Some(via) => self.shared.send(&via, &reply),
+                    None => self.shared.refusals.way_unknown.one(),
+                }
             }
         }
         false
@@ -387,10 +475,21 @@ impl Links {
         now: Now,
         peer: PeerIndex,
         index: u32,
-        from: SocketAddr,
+        from: Origin,
         newest: bool,
     ) {
         self.with(now.at, peer, |link, shared| link.handle_touched(shared, now, index, from, newest));
+    }
+
+    /// A probe or reply that a worker found to be this peer's.
+    pub(crate) fn handle_probe(&mut self, now: Instant, peer: PeerIndex, from: Origin, bytes: &[u8]) {
+        self.paths.handle_probe(now, peer, from, bytes);
+        self.settle(now);
+    }
+
+    /// A link at rest sends.
+    pub(crate) fn handle_woken(&mut self, now: Instant, peer: PeerIndex) {
+        self.with(now, peer, |link, _| link.handle_woken(now));
     }
 
     /// A control message that a worker opened.
@@ -417,6 +516,8 @@ impl Links {
 
     /// Does what is due.
     pub(crate) fn handle_timeout(&mut self, now: Now) {
+        self.paths.handle_timeout(now.at);
+        self.settle(now.at);
         while let Some((deadline, peer)) = self.deadlines.first().copied() {
             if deadline > now.at {
                 break;
@@ -435,7 +536,8 @@ impl Links {
 
     /// When [`Self::handle_timeout`] has something to do.
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
-        self.deadlines.first().map(|(at, _)| *at)
+        let links = self.deadlines.first().map(|(at, _)| *at);
+        links.into_iter().chain(self.paths.poll_timeout()).min()
     }
 
     /// The next thing to do, until none.
@@ -446,10 +548,22 @@ impl Links {
     /// What workers must see, if it changed since the last time. To be published before any output is acted on: an answer to what
     /// is sent may come at once.
     pub(crate) fn take_routes(&mut self) -> Option<Routes> {
+        if let Some(probers) = self.paths.take_probers() {
+            self.probers = Arc::new(probers);
+            self.changed = true;
+        }
+        if let Some(table) = self.paths.take_table() {
+            self.relay = Arc::new(table);
+            self.changed = true;
+        }
         if !std::mem::take(&mut self.changed) {
             return None;
         }
-        let mut routes = Routes::default();
+        let mut routes = Routes {
+            probers: Arc::clone(&self.probers),
+            relay: Arc::clone(&self.relay),
+            ..Routes::default()
+        };
         for (peer, entry) in &self.links {
             routes.peers.insert(*peer, Arc::clone(&entry.route));
             for session in entry.link.sessions() {
@@ -464,6 +578,16 @@ impl Links {
         self.links.values().map(|entry| entry.link.snapshot(now)).collect()
     }
 
+    /// All paths, for people.
+    pub(crate) fn paths(&self, now: Instant) -> PathsSnapshot {
+        self.paths.snapshot(now)
+    }
+
+    /// What is forwarded for others, for people.
+    pub(crate) fn relay_snapshot(&self, counters: &RelayCounters) -> RelaySnapshot {
+        self.paths.relay_snapshot(counters)
+    }
+
     fn with<T>(
         &mut self,
         now: Instant,
@@ -474,13 +598,59 @@ impl Links {
         let held = entry.link.held_bytes();
         let result = act(&mut entry.link, &mut self.shared);
         self.shared.held_bytes = self.shared.held_bytes - held + entry.link.held_bytes();
+        let notes = entry.link.take_notes();
+        let need = entry.link.need(now);
+        let needs = std::mem::replace(&mut entry.need, need) != need;
+        if notes.reborn {
+            self.paths.reborn(now, peer);
+        }
+        if needs {
+            self.paths.set_need(now, peer, need);
+        }
+        if let Some(origin) = notes.heard {
+            self.paths.heard(now, peer, origin);
+        }
+        if let Some(sample) = notes.sample {
+            self.paths.sample(now, peer, sample);
+        }
+        if notes.suspect {
+            self.paths.suspect(now, peer);
+        }
+        self.finish(now, peer);
+        self.settle(now);
+        Some(result)
+    }
+
+    /// Gives links the ways that changed, and passes on what paths ask for.
+    fn settle(&mut self, now: Instant) {
+        while let Some((peer, ways)) = self.paths.take_changed() {
+            self.give_ways(now, peer, ways);
+        }
+        while let Some(output) = self.paths.poll_output() {
+            self.shared.outputs.push_back(match output {
+                PathOutput::Send { via, hops, datagram } => Output::Send { via, hops, datagram },
+                PathOutput::Tell(event) => Output::Tell(event),
+                PathOutput::Open(socket) => Output::OpenSocket(socket),
+                PathOutput::Close(socket) => Output::CloseSocket(socket),
+            });
+        }
+    }
+
+    fn give_ways(&mut self, now: Instant, peer: PeerIndex, ways: Ways) {
+        let Some(entry) = self.links.get_mut(&peer) else { return };
+        entry.link.set_ways(&mut self.shared, now, ways);
+        self.finish(now, peer);
+    }
+
+    /// What follows for workers and timers from a change of a link.
+    fn finish(&mut self, now: Instant, peer: PeerIndex) {
+        let Some(entry) = self.links.get_mut(&peer) else { return };
         if entry.link.take_changed() {
             entry.route = Arc::new(entry.link.route());
             self.changed = true;
         }
         let deadline = entry.link.poll_timeout(now, &self.shared);
         self.set_deadline(peer, deadline);
-        Some(result)
     }
 
     fn set_deadline(&mut self, peer: PeerIndex, deadline: Option<Instant>) {

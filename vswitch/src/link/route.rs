@@ -1,9 +1,14 @@
 //! What workers need to know of links: never changed, replaced as a whole.
 
-use std::{collections::HashMap, net::SocketAddr, sync::Arc, time::Instant};
+use std::{
+    collections::HashMap,
+    sync::{Arc, atomic::AtomicBool},
+    time::Instant,
+};
 
 use super::counters::LinkCounters;
 use crate::{
+    path::{Origin, Probers, RelayTable, Via},
     session::Session,
     switch::{NetworkId, PeerIndex},
 };
@@ -15,6 +20,10 @@ pub(crate) struct Routes {
     pub(crate) sessions: HashMap<u32, Arc<Session>>,
     /// By peer.
     pub(crate) peers: HashMap<PeerIndex, Arc<Route>>,
+    /// Whose a probe is.
+    pub(crate) probers: Arc<Probers>,
+    /// What is forwarded for others.
+    pub(crate) relay: Arc<RelayTable>,
 }
 
 /// The way to one peer.
@@ -28,15 +37,27 @@ pub(crate) struct Route {
     /// Sorted by number: what the peer may send.
     pub(crate) receive: Vec<(u32, NetworkId, Instant)>,
     pub(crate) counters: Arc<LinkCounters>,
+    /// Nobody looks after the link: the next one who sends shall say so, and take this away.
+    pub(crate) asleep: Arc<AtomicBool>,
 }
 
 /// With what and where to.
 #[derive(Debug, Clone)]
 pub(crate) struct Sending {
     pub(crate) session: Arc<Session>,
-    pub(crate) endpoint: SocketAddr,
-    /// The largest datagram the path takes.
+    pub(crate) via: Via,
+    /// Where the peer's datagrams come from if they tell nothing new.
+    pub(crate) known: Vec<Origin>,
+    /// The largest datagram the path takes, with what stands before it.
     pub(crate) datagram_bytes: usize,
+}
+
+impl Sending {
+    /// Whether a datagram came by a way that is not known.
+    #[inline]
+    pub(crate) fn elsewhere(&self, origin: &Origin) -> bool {
+        !self.known.iter().any(|known| known.same(origin))
+    }
 }
 
 /// Whether frames of a network may go to the peer.

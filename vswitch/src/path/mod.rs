@@ -1,13 +1,531 @@
 //! Paths: where a datagram to a peer is sent, found by probes, measured and chosen.
+//!
+//! # What it owns
+//! Where this host can be reached ([`own`]), every way that is known to each peer ([`peer`], [`track`]) and which one its link uses ([`choice`]), port searches
+//! ([`search`]), and forwarding for others ([`forward`]). It refuses to know sessions, frames and sockets: time, randomness and datagrams are arguments, what is to be
+//! sent comes out of [`Paths::poll_output`].
+//!
+//! # The story
+//! A *probe* asks a peer over one way; its *reply* shows that the way works both ways, how long it takes, and from where the peer saw the probe. Both carry a code made with
+//! a key that only the two hosts have ([`key`]); strangers get no answer, and no answer is longer than its question.
+//!
+//! 1. Members answer probes with what they saw: so a host learns its outside addresses and the kind of its NAT ([`nat`]).
+//! 2. A link is wanted. What is known of the peer is probed at once; if nothing answers within a tenth of a second, node is asked for a *meeting*
+//!    ([`Event::MeetWanted`]): both ends learn the other's candidates and probe at the same time, so that each opens its own NAT
+//!    ([`schedule`]: the first probes live few hops).
+//! 3. Where one end's NAT gives each destination another port, the two search for one within a hard budget ([`search`]).
+//! 4. Until then, or if that fails, the link goes through a relay, which forwards by token and opens nothing ([`forward`]); datagrams are taken from any way, so that
+//!    going over to a better one loses none.
+//! 5. Traffic that goes unanswered makes the path doubted: it and the others are probed at once, and another takes its place within a second. A host whose own
+//!    addresses change says so to its peers at once; what a session proves to come from elsewhere moves the link as well.
+//! 6. Only ways of links in use are kept open ([`keepalive`]).
+//!
+//! Sources: RFC 4787 (kinds of NAT), RFC 8445 (ICE: candidates, checks, nomination), RFC 8489 (STUN), RFC 5128 (hole punching); and what was
+//! measured on machines like these (`notes/control-plane.md`).
 
+mod bucket;
 mod candidate;
+mod choice;
+mod forward;
+mod keepalive;
+mod key;
 mod local;
 mod nat;
+mod own;
+mod peer;
 mod relayed;
+mod schedule;
+mod search;
+mod snapshot;
+mod track;
+mod via;
 mod view;
 
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
+    net::SocketAddr,
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use crate::{
+    HostId,
+    entropy::Entropy,
+    link::{Event, Now, RefusalCounters},
+    session::{PublicKey, SharedSecret, StaticSecret},
+    switch::PeerIndex,
+    wire::{Probe, ProbeKind},
+};
 pub use candidate::{CANDIDATES_MAX, Candidate, CandidateKind, RELAYED_MAX, RelayedPath};
+pub(crate) use forward::RelayTable;
+pub(crate) use key::{ProbeKey, Tag};
 pub use local::LocalPaths;
 pub use nat::{NatKind, NatView, PeerNat, PortPattern};
-pub use relayed::{LEG_LIFE_MAX, RelayLeg, RelayPolicy, RelayRefusal, RelayTokens, TOKENS_MAX};
+pub(crate) use peer::{Need, Ways};
+pub use relayed::{
+    LEG_LIFE_MAX, RelayLeg, RelayPolicy, RelayRefusal, RelaySnapshot, RelayTokens, TOKENS_MAX,
+};
+pub(crate) use via::{Origin, SocketId, Via};
 pub use view::{PathReason, PathResult, PathView, PathsSnapshot, PeerPaths, SearchSpent, TriedPath};
+
+use forward::Relays;
+use own::Own;
+use peer::{Named, Peer};
+use search::{Act, Search};
+
+/// Probes a second of all bursts, and at once: some links that open together; a port search has a budget of its own.
+const PROBES_PER_SECOND: u32 = 200;
+const PROBES_AT_ONCE: u32 = 400;
+/// Sockets of port searches that are open at one time: those in use, and the search's own.
+const SOCKETS_MAX: usize = 512;
+
+/// What the driver has to do.
+#[derive(Debug)]
+pub(crate) enum PathOutput {
+    /// Send a datagram, which lives `hops` hops if that is said.
+    Send { via: Via, hops: Option<u8>, datagram: Vec<u8> },
+    /// Tell node.
+    Tell(Event),
+    /// Open another socket.
+    Open(SocketId),
+    /// Close one.
+    Close(SocketId),
+}
+
+/// What all peers share.
+#[derive(Debug)]
+struct Shared {
+    own: Own,
+    outputs: VecDeque<PathOutput>,
+    refusals: Arc<RefusalCounters>,
+    entropy: Entropy,
+    budget: bucket::Bucket,
+    /// When the budget is exhausted.
+    blocked_until: Option<Instant>,
+    sockets: BTreeSet<SocketId>,
+    last_socket: u16,
+}
+
+impl Shared {
+    fn may_probe(&mut self, now: Instant) -> bool {
+        if self.blocked_until.is_some_and(|until| until > now) {
+            return false;
+        }
+        let may = self.budget.take(now);
+        self.blocked_until = (!may).then(|| self.budget.next_at());
+        may
+    }
+
+    fn open(&mut self) -> Option<SocketId> {
+        if self.sockets.len() >= SOCKETS_MAX {
+            return None;
+        }
+        let id = loop {
+            self.last_socket = self.last_socket.checked_add(1).unwrap_or(1);
+            if !self.sockets.contains(&SocketId(self.last_socket)) {
+                break SocketId(self.last_socket);
+            }
+        };
+        self.sockets.insert(id);
+        self.outputs.push_back(PathOutput::Open(id));
+        Some(id)
+    }
+
+    fn close(&mut self, socket: SocketId) {
+        if self.sockets.remove(&socket) {
+            self.outputs.push_back(PathOutput::Close(socket));
+        }
+    }
+}
+
+/// How workers tell whose a probe is, before anything else is done for it.
+#[derive(Debug, Default)]
+pub(crate) struct Probers(HashMap<Tag, (PeerIndex, ProbeKey)>);
+
+/// Why a probe is no peer's.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) enum NoProber {
+    Stranger,
+    Forged,
+}
+
+impl Probers {
+    /// Whose probe or reply it is: one look-up for a stranger's, one hash for a forged one.
+    pub(crate) fn judge(&self, bytes: &[u8]) -> Result<PeerIndex, NoProber> {
+        let tag = crate::wire::probe_tag(bytes).ok_or(NoProber::Stranger)?;
+        let (peer, key) = self.0.get(&tag).ok_or(NoProber::Stranger)?;
+        if key.made(bytes) { Ok(*peer) } else { Err(NoProber::Forged) }
+    }
+}
+
+/// All paths of this host.
+#[derive(Debug)]
+pub(crate) struct Paths {
+    shared: Shared,
+    secret: StaticSecret,
+    overlay: SharedSecret,
+    own_key: PublicKey,
+    peers: BTreeMap<PeerIndex, Peer>,
+    by_host: HashMap<HostId, PeerIndex>,
+    relays: Relays,
+    search: Option<Search>,
+    deadlines: BTreeSet<(Instant, PeerIndex)>,
+    deadline_of: HashMap<PeerIndex, Instant>,
+    /// Peers whose links must see other ways.
+    changed: BTreeSet<PeerIndex>,
+    probers_changed: bool,
+    start: Now,
+}
+
+impl Paths {
+    pub(crate) fn new(
+        secret: StaticSecret,
+        overlay: SharedSecret,
+        entropy: Entropy,
+        refusals: Arc<RefusalCounters>,
+        now: Now,
+    ) -> Self {
+        let own_key = secret.public();
+        Self {
+            shared: Shared {
+                own: Own::new(now.at),
+                outputs: VecDeque::new(),
+                refusals,
+                entropy,
+                budget: bucket::Bucket::new(now.at, PROBES_PER_SECOND, PROBES_AT_ONCE),
+                blocked_until: None,
+                sockets: BTreeSet::new(),
+                last_socket: 0,
+            },
+            secret,
+            overlay,
+            own_key,
+            peers: BTreeMap::new(),
+            by_host: HashMap::new(),
+            relays: Relays::new(),
+            search: None,
+            deadlines: BTreeSet::new(),
+            deadline_of: HashMap::new(),
+            changed: BTreeSet::new(),
+            probers_changed: false,
+            start: now,
+        }
+    }
+
+    // ── what node tells ──
+
+    /// Names a peer.
+    pub(crate) fn set_peer(&mut self, now: Instant, peer: PeerIndex, host: HostId, key: &PublicKey) {
+        if self.peers.contains_key(&peer) {
+            return;
+        }
+        let probe_key = ProbeKey::new(&self.secret, key, &self.overlay);
+        let lived = now.saturating_duration_since(self.start.at).as_micros();
+        let named = Named {
+            index: peer,
+            host,
+            tag_in: probe_key.tag(key),
+            tag_out: probe_key.tag(&self.own_key),
+            key: probe_key,
+            first: self.own_key < *key,
+            serial: self.start.wall_nanos / 1000 + u64::try_from(lived).unwrap_or(0),
+        };
+        self.peers.insert(peer, Peer::new(now, named));
+        self.by_host.insert(host, peer);
+        self.probers_changed = true;
+    }
+
+    pub(crate) fn remove_peer(&mut self, now: Instant, peer: PeerIndex) {
+        self.with(now, peer, |peer, shared, _| peer.leave(shared));
+        let Some(gone) = self.peers.remove(&peer) else { return };
+        self.by_host.remove(&gone.host);
+        self.relays.remove_peer(peer);
+        self.set_deadline(peer, None);
+        if self.search.as_ref().is_some_and(|search| search.peer == peer) {
+            self.end_search();
+        }
+        self.probers_changed = true;
+    }
+
+    /// The peer's candidates as its record or node tells them; `met` with its NAT: both sides probe now.
+    pub(crate) fn set_candidates(
+        &mut self,
+        now: Instant,
+        peer: PeerIndex,
+        candidates: &[Candidate],
+        met: Option<PeerNat>,
+    ) {
+        self.with(now, peer, |peer, shared, now| {
+            if let Some(nat) = met {
+                peer.set_nat(nat);
+            }
+            peer.set_candidates(shared, now, candidates, met.is_some());
+        });
+    }
+
+    pub(crate) fn set_relayed(&mut self, now: Instant, peer: PeerIndex, relayed: &[RelayedPath]) {
+        let at: HashMap<HostId, Via> = relayed
+            .iter()
+            .filter_map(|way| Some((way.relay, self.way(*self.by_host.get(&way.relay)?)?)))
+            .collect();
+        self.with(now, peer, |peer, shared, now| {
+            peer.set_relayed(shared, now, relayed, |relay| at.get(&relay).copied());
+        });
+        self.note_relays(now);
+    }
+
+    pub(crate) fn set_direct(&mut self, now: Instant, peer: PeerIndex, direct: bool) {
+        self.with(now, peer, |peer, shared, now| peer.set_direct(shared, now, direct));
+    }
+
+    pub(crate) fn set_mapped(&mut self, now: Instant, mapped: Vec<SocketAddr>) {
+        self.shared.own.set_mapped(now, mapped);
+    }
+
+    pub(crate) fn set_observers(&mut self, now: Instant, observers: Vec<PeerIndex>) {
+        self.shared.own.set_observers(now, observers);
+    }
+
+    /// The addresses of this host's interfaces, with the port. True if they are others than before: peers are told at once.
+    pub(crate) fn set_local(&mut self, now: Instant, local: Vec<SocketAddr>) -> bool {
+        let first = self.shared.own.paths().local.is_empty();
+        if !self.shared.own.set_local(now, local) || first {
+            return false;
+        }
+        for peer in self.peers.keys().copied().collect::<Vec<_>>() {
+            self.with(now, peer, |peer, _, now| peer.own_moved(now));
+        }
+        true
+    }
+
+    pub(crate) fn local(&self) -> LocalPaths {
+        self.shared.own.paths()
+    }
+
+    // ── what links tell ──
+
+    pub(crate) fn set_need(&mut self, now: Instant, peer: PeerIndex, need: Need) {
+        self.with(now, peer, |peer, _, now| peer.set_need(now, need));
+        if self.peers.get(&peer).is_some_and(Peer::has_relays) {
+            self.note_relays(now);
+        }
+    }
+
+    /// The way to answer what came through a relay from a host that is not known yet.
+    pub(crate) fn back(&self, origin: &Origin) -> Option<Via> {
+        self.peers.values().find_map(|peer| peer.back(origin))
+    }
+
+    /// A session's datagram came from there.
+    pub(crate) fn heard(&mut self, now: Instant, peer: PeerIndex, origin: Origin) {
+        self.with(now, peer, |peer, shared, now| peer.heard(shared, now, origin));
+    }
+
+    pub(crate) fn sample(&mut self, now: Instant, peer: PeerIndex, sample: Duration) {
+        self.with(now, peer, |peer, _, now| peer.sample(now, sample));
+    }
+
+    pub(crate) fn reborn(&mut self, now: Instant, peer: PeerIndex) {
+        self.with(now, peer, |peer, _, _| peer.reborn());
+    }
+
+    pub(crate) fn suspect(&mut self, now: Instant, peer: PeerIndex) {
+        self.with(now, peer, |peer, _, now| peer.suspect(now));
+    }
+
+    /// A probe or reply that [`Probers`] found to be this peer's.
+    pub(crate) fn handle_probe(&mut self, now: Instant, peer: PeerIndex, origin: Origin, bytes: &[u8]) {
+        let probe = match Probe::parse(bytes) {
+            Ok(probe) => probe,
+            Err(refusal) => return self.shared.refusals.refused(refusal),
+        };
+        self.with(now, peer, |peer, shared, now| match probe.kind {
+            ProbeKind::Probe(flags) => peer.handle_probe(shared, now, origin, &probe, flags),
+            ProbeKind::Reply => peer.handle_reply(shared, now, origin, &probe),
+        });
+    }
+
+    // ── relaying ──
+
+    pub(crate) fn set_relay(&mut self, now: Instant, policy: RelayPolicy) {
+        self.relays.set_policy(now, policy);
+    }
+
+    pub(crate) fn relay_open(&mut self, now: Instant, leg: &RelayLeg) -> Result<RelayTokens, RelayRefusal> {
+        let end = |host: HostId| self.by_host.get(&host).copied().ok_or(RelayRefusal::HostUnknown(host));
+        let (from, to) = (end(leg.from)?, end(leg.to)?);
+        self.relays.open(now, leg, from, to, &mut self.shared.entropy)
+    }
+
+    pub(crate) fn relay_close(&mut self, incoming: u32) {
+        self.relays.close(incoming);
+    }
+
+    /// What workers forward by, if it changed since the last time.
+    pub(crate) fn take_table(&mut self) -> Option<RelayTable> {
+        let peers = &self.peers;
+        self.relays.take_table(|peer| peers.get(&peer).and_then(Peer::way))
+    }
+
+    // ── time and outputs ──
+
+    pub(crate) fn handle_timeout(&mut self, now: Instant) {
+        for observer in self.shared.own.take_due(now) {
+            self.with(now, observer, |peer, shared, now| peer.ask(shared, now));
+        }
+        if self.shared.own.take_news(now) {
+            self.shared.outputs.push_back(PathOutput::Tell(Event::CandidatesChanged));
+        }
+        self.relays.expire(now);
+        while let Some((at, peer)) = self.deadlines.first().copied().filter(|(at, _)| *at <= now) {
+            self.set_deadline(peer, None);
+            self.with(now, peer, |peer, shared, now| peer.handle_timeout(shared, now));
+            self.begin_search(now, peer);
+            // One whose next deadline is not later would be served for ever.
+            if self.deadline_of.get(&peer).is_some_and(|next| *next <= at.max(now)) {
+                self.set_deadline(peer, Some(now + Duration::from_millis(1)));
+            }
+        }
+        self.run_search(now);
+    }
+
+    pub(crate) fn poll_timeout(&self) -> Option<Instant> {
+        let peers = self.deadlines.first().map(|(at, _)| *at);
+        let search = self.search.as_ref().map(Search::next_at);
+        let own = self.shared.own.next_at();
+        [peers, search, own, self.relays.next_at()].into_iter().flatten().min()
+    }
+
+    pub(crate) fn poll_output(&mut self) -> Option<PathOutput> {
+        self.shared.outputs.pop_front()
+    }
+
+    /// A peer whose link must see other ways, and those ways.
+    pub(crate) fn take_changed(&mut self) -> Option<(PeerIndex, Ways)> {
+        let peer = self.changed.pop_first()?;
+        Some((peer, self.peers.get(&peer).map(Peer::ways).unwrap_or_default()))
+    }
+
+    /// How workers tell whose a probe is, if that changed since the last time.
+    pub(crate) fn take_probers(&mut self) -> Option<Probers> {
+        std::mem::take(&mut self.probers_changed).then(|| {
+            Probers(self.peers.values().map(|peer| (peer.tag_in, (peer.index, peer.key.clone()))).collect())
+        })
+    }
+
+    // ── port search ──
+
+    fn begin_search(&mut self, now: Instant, index: PeerIndex) {
+        let Some(peer) = self.peers.get_mut(&index) else { return };
+        if !peer.search_due(now) || self.search.is_some() {
+            return;
+        }
+        let (own, theirs) = (self.shared.own.nat(), peer.nat());
+        let easy = |kind: NatKind| matches!(kind, NatKind::None | NatKind::EndpointIndependent);
+        let (outside, inside) = peer.outside();
+        let Some(first) = outside.first().copied() else { return };
+        let search = if own.kind.is_hard() && easy(theirs.kind) {
+            Search::hard(now, index, first)
+        } else if easy(own.kind) && theirs.kind.is_hard() {
+            Search::easy(now, index, first.ip(), theirs.ports, &inside, &mut self.shared.entropy)
+        } else {
+            return;
+        };
+        peer.search_began(now);
+        self.search = Some(search);
+    }
+
+    fn run_search(&mut self, now: Instant) {
+        let Some(search) = &mut self.search else { return };
+        let index = search.peer;
+        let found = self.peers.get(&index).is_none_or(Peer::direct_alive);
+        if found || search.over(now) {
+            return self.end_search();
+        }
+        while let Some(act) = self.search.as_mut().and_then(|search| search.take(now)) {
+            let (socket, to) = match act {
+                Act::Probe(socket, to) => (socket, to),
+                Act::Open(to) => {
+                    let Some(socket) = self.shared.open() else { return };
+                    if let Some(search) = &mut self.search {
+                        search.opened(socket);
+                    }
+                    self.with(now, index, |peer, _, _| peer.search_opened());
+                    (socket, to)
+                }
+            };
+            self.with(now, index, |peer, shared, now| peer.probe_search(shared, now, socket, to));
+        }
+    }
+
+    fn end_search(&mut self) {
+        let Some(search) = self.search.take() else { return };
+        let peer = self.peers.get(&search.peer);
+        for socket in search.into_sockets() {
+            if !peer.is_some_and(|peer| peer.uses(socket)) {
+                self.shared.close(socket);
+            }
+        }
+    }
+
+    // ── inside ──
+
+    fn way(&self, peer: PeerIndex) -> Option<Via> {
+        self.peers.get(&peer).and_then(Peer::way)
+    }
+
+    /// Acts on a peer, and passes on what follows from it.
+    fn with(&mut self, now: Instant, index: PeerIndex, act: impl FnOnce(&mut Peer, &mut Shared, Instant)) {
+        let Some(peer) = self.peers.get_mut(&index) else { return };
+        let before = peer.way();
+        act(peer, &mut self.shared, now);
+        let after = peer.way();
+        if std::mem::take(&mut peer.changed) {
+            self.changed.insert(index);
+        }
+        let (host, deadline) = (peer.host, peer.next_at(self.shared.blocked_until));
+        self.set_deadline(index, deadline);
+        if before != after {
+            self.relays.moved(index);
+            if let Some(to) = after {
+                self.relay_moved(host, to);
+            }
+        }
+    }
+
+    /// Ways through this relay start elsewhere now.
+    fn relay_moved(&mut self, relay: HostId, to: Via) {
+        for (index, peer) in &mut self.peers {
+            peer.relay_moved(relay, to);
+            if std::mem::take(&mut peer.changed) {
+                self.changed.insert(*index);
+            }
+        }
+    }
+
+    /// Relays of ways that are used are kept in reach.
+    fn note_relays(&mut self, now: Instant) {
+        let used: BTreeSet<PeerIndex> = self
+            .peers
+            .values()
+            .flat_map(Peer::relays)
+            .filter_map(|relay| self.by_host.get(&relay).copied())
+            .collect();
+        for peer in self.peers.keys().copied().collect::<Vec<_>>() {
+            self.with(now, peer, |peer, _, now| peer.set_relays_for(now, used.contains(&peer.index)));
+        }
+    }
+
+    fn set_deadline(&mut self, peer: PeerIndex, deadline: Option<Instant>) {
+        let old = match deadline {
+            Some(deadline) => self.deadline_of.insert(peer, deadline),
+            None => self.deadline_of.remove(&peer),
+        };
+        if let Some(old) = old {
+            self.deadlines.remove(&(old, peer));
+        }
+        if let Some(deadline) = deadline {
+            self.deadlines.insert((deadline, peer));
+        }
+    }
+}

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::HostId;
+use crate::{HostId, link::RelayCounts};
 
 /// What the owner of a host lets others send through it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -67,4 +67,15 @@ pub enum RelayRefusal {
     /// The data plane does not know one of the hosts.
     #[error("the relay does not know host {0}")]
     HostUnknown(HostId),
+}
+
+/// What is forwarded for others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, serde::Serialize)]
+pub struct RelaySnapshot {
+    /// Legs that are open.
+    pub legs: usize,
+    /// Hosts at their ends.
+    pub hosts: usize,
+    /// What passed and what did not.
+    pub counts: RelayCounts,
 }

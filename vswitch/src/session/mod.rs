@@ -41,4 +41,5 @@ pub use keys::{PublicKey, SharedSecret, StaticSecret};
 pub(crate) use rekey::Due;
 pub use rekey::SessionLimits;
 pub use replay::ReplayWindow;
+pub(crate) use replay::Verdict;
 pub(crate) use transport::{Opened, Role, Session, address, plaintext};

@@ -20,6 +20,8 @@
 //! | 2 | [`Response`] | exactly [`RESPONSE_BYTES`] |
 //! | 3 | [`CookieReply`] | exactly [`COOKIE_REPLY_BYTES`] |
 //! | 4 | [`Data`] | at least [`DATA_BYTES_MIN`] |
+//! | 5, 6 | [`Probe`] and its reply | exactly [`PROBE_BYTES`] |
+//! | 7, 8 | any of the above [behind a relay's header](relayed_header) | at least [`RELAYED_BYTES`] and four more |
 //!
 //! Sources: Noise revision 34 section 7.5 (IK, psk2), the WireGuard paper section 5.4 (the shape of these four messages, mac1,
 //! mac2 and the cookie), which we follow except for BLAKE3 as keyed hash and a salted key in place of XChaCha's long nonce.
@@ -29,6 +31,8 @@ mod cookie;
 mod data;
 pub mod fragment;
 mod initiation;
+mod probe;
+mod relayed;
 mod response;
 
 pub use cookie::{COOKIE_REPLY_BYTES, CookieReply};
@@ -37,6 +41,9 @@ pub use data::{
     TAG_BYTES,
 };
 pub use initiation::{HELLO_BYTES, Hello, INITIATION_BYTES, INITIATION_NOISE_BYTES, Initiation};
+pub use probe::{PROBE_BYTES, Probe, ProbeFlags, ProbeKind, TAG_BYTES as PROBE_TAG_BYTES};
+pub(crate) use probe::{covered as probe_covered, tag as probe_tag};
+pub use relayed::{Onward, RELAYED_BYTES, relayed_header, relayed_token};
 pub use response::{RESPONSE_BYTES, RESPONSE_NOISE_BYTES, Response, WELCOME_BYTES, Welcome};
 
 /// The version of the format this crate speaks.
@@ -60,6 +67,14 @@ pub enum Kind {
     CookieReply = 3,
     /// Anything sealed by a session.
     Data = 4,
+    /// Asks whether a path works.
+    Probe = 5,
+    /// Says that it does.
+    ProbeReply = 6,
+    /// Any other datagram, to be forwarded by its token.
+    Relayed = 7,
+    /// Any other datagram that came through relays.
+    Delivered = 8,
 }
 
 /// Why a datagram is not one of ours.
@@ -87,6 +102,10 @@ pub enum Datagram<'a> {
     CookieReply(CookieReply<'a>),
     /// See [`Data`].
     Data(Data<'a>),
+    /// See [`Probe`].
+    Probe(Probe),
+    /// Behind a relay's header: its token and what is inside.
+    Relayed(u32, &'a [u8]),
 }
 
 impl<'a> Datagram<'a> {
@@ -97,6 +116,10 @@ impl<'a> Datagram<'a> {
             Kind::Response => Response::parse(bytes).map(Self::Response),
             Kind::CookieReply => CookieReply::parse(bytes).map(Self::CookieReply),
             Kind::Data => Data::parse(bytes).map(Self::Data),
+            Kind::Probe | Kind::ProbeReply => Probe::parse(bytes).map(Self::Probe),
+            Kind::Relayed | Kind::Delivered => {
+                relayed_token(bytes).map(|token| Self::Relayed(token, &bytes[RELAYED_BYTES..]))
+            }
         }
     }
 }
@@ -112,6 +135,10 @@ pub fn kind(bytes: &[u8]) -> Result<Kind, Refusal> {
         2 => Kind::Response,
         3 => Kind::CookieReply,
         4 => Kind::Data,
+        5 => Kind::Probe,
+        6 => Kind::ProbeReply,
+        7 => Kind::Relayed,
+        8 => Kind::Delivered,
         _ => return Err(Refusal::Foreign),
     };
     if *version != VERSION {
@@ -159,6 +186,13 @@ pub fn fuzz(bytes: &[u8]) {
     if let Ok(Datagram::Data(data)) = Datagram::parse(bytes) {
         assert!(data.sealed().len() >= INNER_BYTES + TAG_BYTES);
     }
+    if let Ok(probe) = Probe::parse(bytes) {
+        let again = probe.encode(|_| array_at(bytes, PROBE_BYTES - MAC_BYTES));
+        assert_eq!(Probe::parse(&again), Ok(probe));
+    }
+    if let Ok(Datagram::Relayed(_, inner)) = Datagram::parse(bytes) {
+        assert_eq!(inner.len() + RELAYED_BYTES, bytes.len());
+    }
     if let Ok((inner, body)) = Inner::parse(bytes) {
         assert_eq!(body.len() + INNER_BYTES, bytes.len());
         assert_eq!(inner.encode()[..], bytes[..INNER_BYTES]);
@@ -187,12 +221,18 @@ mod tests {
     fn unknown_kind_version_reserved_and_length_each_have_their_refusal() {
         assert_eq!(kind(&[4, 1, 0]), Err(Refusal::Length));
         assert_eq!(kind(&[0, 1, 0, 0]), Err(Refusal::Foreign));
-        assert_eq!(kind(&[5, 1, 0, 0]), Err(Refusal::Foreign));
+        assert_eq!(kind(&[9, 1, 0, 0]), Err(Refusal::Foreign));
         assert_eq!(kind(&[4, 2, 0, 0]), Err(Refusal::Version(2)));
         assert_eq!(kind(&[4, 1, 1, 0]), Err(Refusal::Foreign));
         assert_eq!(kind(&[4, 1, 0, 1]), Err(Refusal::Foreign));
         assert_eq!(kind(&[4, 1, 0, 0]), Ok(Kind::Data));
-        for (kind, exact) in [(1, INITIATION_BYTES), (2, RESPONSE_BYTES), (3, COOKIE_REPLY_BYTES)] {
+        for (kind, exact) in [
+            (1, INITIATION_BYTES),
+            (2, RESPONSE_BYTES),
+            (3, COOKIE_REPLY_BYTES),
+            (5, PROBE_BYTES),
+            (6, PROBE_BYTES),
+        ] {
             let mut bytes = vec![0; exact + 1];
             bytes[..4].copy_from_slice(&[kind, 1, 0, 0]);
             assert!(matches!(Datagram::parse(&bytes), Err(Refusal::Length)));

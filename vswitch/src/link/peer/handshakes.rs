@@ -2,7 +2,6 @@
 
 use std::{
     cell::RefCell,
-    net::SocketAddr,
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -10,10 +9,12 @@ use std::{
 use super::Link;
 use crate::{
     link::{
-        Now, Output, Shared,
+        Now, Shared,
         event::{Event, LinkDownReason},
         liveness::Liveness,
+        watch::Watch,
     },
+    path::Origin,
     session::{Initiator, Received},
     wire::{CookieReply, Response},
 };
@@ -28,7 +29,7 @@ impl Link {
         &mut self,
         shared: &mut Shared,
         now: Now,
-        from: SocketAddr,
+        from: Origin,
         received: Received,
     ) {
         let timestamp = received.hello.timestamp;
@@ -45,6 +46,7 @@ impl Link {
         if self.slots.crossed(now.at, &shared.own_key, &self.key) {
             return self.counters.initiations_crossed.one();
         }
+        let Some(back) = self.back(&from) else { return shared.refusals.way_unknown.one() };
         let instance = received.hello.instance;
         let index = shared.draw_index(self.peer);
         let limit = shared.limits.refuse_datagrams;
@@ -57,7 +59,7 @@ impl Link {
         self.slots.answered(Arc::new(session), instance);
         self.changed = true;
         self.jar.stamp(now.at, &self.key, &mut response);
-        shared.outputs.push_back(Output::Send { to: from, datagram: response.to_vec() });
+        shared.send(&back, &response);
         self.retire(shared);
     }
 
@@ -65,7 +67,7 @@ impl Link {
         &mut self,
         shared: &mut Shared,
         now: Now,
-        from: SocketAddr,
+        from: Origin,
         response: &Response<'_>,
     ) {
         let Some(initiator) = self.slots.initiation(response.receiver()) else {
@@ -99,14 +101,15 @@ impl Link {
         let (initiator, mut datagram) =
             Initiator::start(&shared.identity, &self.key, index, self.our_timestamp, &mut shared.entropy);
         self.jar.stamp(now.at, &self.key, &mut datagram);
-        // The address that worked last, and a few of the others, each time other ones.
-        let others = self.addresses.len().max(1);
+        // The way that worked last, and a few of the others, each time other ones.
+        let others = self.ways.tries.len().max(1);
         let tries = self.slots.attempt.as_ref().map_or(0, |attempt| attempt.tries as usize);
         let turn = tries * (TRIED_AT_ONCE - 1) % others;
-        let addresses = self.addresses.iter().cycle().skip(turn).take(self.addresses.len()).copied();
-        let addresses = addresses.filter(|address| Some(*address) != self.endpoint);
-        for to in self.endpoint.into_iter().chain(addresses).take(TRIED_AT_ONCE) {
-            shared.outputs.push_back(Output::Send { to, datagram: datagram.to_vec() });
+        let tries = self.ways.tries.iter().cycle().skip(turn).take(self.ways.tries.len()).copied();
+        let tries = tries.filter(|via| Some(*via) != self.via);
+        self.tried = self.via.into_iter().chain(tries).take(TRIED_AT_ONCE).collect();
+        for via in &self.tried {
+            shared.send(via, &datagram);
             self.counters.initiations_sent.one();
         }
         let entropy = RefCell::new(&mut shared.entropy);
@@ -117,37 +120,32 @@ impl Link {
     }
 
     /// A session seals from now on.
-    pub(super) fn begin(&mut self, shared: &mut Shared, now: Instant, from: SocketAddr, instance: [u8; 8]) {
+    pub(super) fn begin(&mut self, shared: &mut Shared, now: Instant, from: Origin, instance: [u8; 8]) {
         self.counters.handshakes.one();
         if self.up {
             self.counters.rekeys.one();
         }
-        if self.instance.replace(instance) != Some(instance) {
+        let before = self.instance.replace(instance);
+        if before != Some(instance) {
+            self.notes.reborn = before.is_some();
             self.slots.drop_older();
             self.channels.values_mut().for_each(|channel| channel.reset(now));
         }
-        self.moved(shared, now, from);
+        // Until paths have judged it, answers go back where it came from.
+        self.via = self.via.or_else(|| self.back(&from));
+        self.notes.heard = Some(from);
         if !self.up {
             self.up = true;
             self.down = None;
             self.idle_since = None;
             self.mtu.restart(now);
             self.live = Liveness::new(now);
+            self.watch = Watch::new(now);
+            self.used_since = now;
             self.channels.values_mut().for_each(|channel| channel.ask_again(now));
             shared.tell(Event::LinkUp { peer: self.host });
         }
         self.live.ask_now(now);
-        self.changed = true;
-    }
-
-    pub(super) fn moved(&mut self, shared: &mut Shared, now: Instant, to: SocketAddr) {
-        if let Some(from) = self.endpoint.replace(to)
-            && from != to
-        {
-            self.counters.roamed.one();
-            self.mtu.restart(now);
-            shared.tell(Event::Roamed { peer: self.host, from, to });
-        }
         self.changed = true;
     }
 

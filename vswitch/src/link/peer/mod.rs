@@ -4,6 +4,7 @@
 //! | file | what it is about |
 //! |---|---|
 //! | `wishes` | what node wants |
+//! | `ways` | which way datagrams go |
 //! | `handshakes` | initiations, responses, cookies, the beginning and end of sessions |
 //! | `opened` | what the peer said inside the seal |
 //! | `outgoing` | frames that wait, messages to the peer |
@@ -15,21 +16,22 @@ mod opened;
 mod outgoing;
 mod upkeep;
 mod view;
+mod ways;
 mod wishes;
 
 use std::{
     collections::{BTreeMap, VecDeque},
-    net::SocketAddr,
-    sync::Arc,
+    sync::{Arc, atomic::AtomicBool},
     time::{Duration, Instant},
 };
 
 use super::{
     channel::Channel, counters::LinkCounters, event::LinkDownReason, hold::Hold, liveness::Liveness,
-    path_mtu::PathMtu, slots::Slots,
+    path_mtu::PathMtu, slots::Slots, watch::Watch,
 };
 use crate::{
     HostId,
+    path::{Origin, Via, Ways},
     session::{CookieJar, PublicKey},
     switch::{NetworkId, PeerIndex},
     wire::control::{Control, GrantDigest},
@@ -37,8 +39,19 @@ use crate::{
 
 /// Networks one link carries: more than two hosts of one tenant share; a channel takes about 1 KiB with its grant.
 const CHANNELS_MAX: usize = 256;
-/// Addresses of a peer that are tried: its own and what others saw of it. A few of them get each initiation.
-const ADDRESSES_MAX: usize = 16;
+
+/// What the host's paths must know of what happened to a link.
+#[derive(Debug, Default)]
+pub(super) struct Notes {
+    /// The session's datagrams come from there.
+    pub(super) heard: Option<Origin>,
+    /// The peer began another life.
+    pub(super) reborn: bool,
+    /// What is sent is not answered.
+    pub(super) suspect: bool,
+    /// A round trip on the path in use.
+    pub(super) sample: Option<Duration>,
+}
 
 /// See the module.
 #[derive(Debug)]
@@ -46,8 +59,11 @@ pub(super) struct Link {
     pub(super) peer: PeerIndex,
     pub(super) host: HostId,
     pub(super) key: PublicKey,
-    addresses: Vec<SocketAddr>,
-    endpoint: Option<SocketAddr>,
+    ways: Ways,
+    /// What is sent goes this way.
+    via: Option<Via>,
+    /// Where the last initiation went.
+    tried: Vec<Via>,
     slots: Slots,
     jar: CookieJar,
     /// The newest timestamp of the peer's initiations, and when it was taken.
@@ -60,6 +76,11 @@ pub(super) struct Link {
     probes: VecDeque<(u32, u16)>,
     probe_serial: u32,
     live: Liveness,
+    watch: Watch,
+    /// Silence before this is none: nothing was asked.
+    used_since: Instant,
+    asleep: Arc<AtomicBool>,
+    notes: Notes,
     hold: Hold,
     counters: Arc<LinkCounters>,
     up: bool,
@@ -83,8 +104,9 @@ impl Link {
             peer,
             host,
             key,
-            addresses: Vec::new(),
-            endpoint: None,
+            ways: Ways::default(),
+            via: None,
+            tried: Vec::new(),
             slots: Slots::default(),
             jar: CookieJar::default(),
             hello: None,
@@ -96,6 +118,10 @@ impl Link {
             probes: VecDeque::new(),
             probe_serial: 0,
             live: Liveness::new(now),
+            watch: Watch::new(now),
+            used_since: now,
+            asleep: Arc::default(),
+            notes: Notes::default(),
             hold: Hold::default(),
             counters: Arc::default(),
             up: false,

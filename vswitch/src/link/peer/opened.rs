@@ -1,9 +1,6 @@
 //! What the peer said inside the seal: proofs of a session, roaming, messages of the link.
 
-use std::{
-    net::SocketAddr,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use super::{Link, accept};
 use crate::{
@@ -13,6 +10,7 @@ use crate::{
         event::{ChannelRequest, Event, LinkDownReason},
         path_mtu::Change,
     },
+    path::Origin,
     switch::NetworkId,
     wire::control::{Control, GrantDigest, GrantRefusal},
 };
@@ -27,13 +25,13 @@ impl Link {
         shared: &mut Shared,
         now: Now,
         index: u32,
-        from: SocketAddr,
+        from: Origin,
         newest: bool,
     ) {
         if let Some(instance) = self.slots.confirmed(index) {
             self.begin(shared, now.at, from, instance);
-        } else if newest && self.endpoint != Some(from) && self.is_current(index) {
-            self.moved(shared, now.at, from);
+        } else if newest && self.is_current(index) {
+            self.notes.heard = Some(from);
         }
         self.retire(shared);
     }
@@ -45,9 +43,16 @@ impl Link {
 
     pub(in crate::link) fn handle_control(&mut self, shared: &mut Shared, now: Now, bytes: &[u8]) {
         let Ok(message) = Control::parse(bytes) else { return self.counters.malformed.one() };
+        if self.up {
+            self.in_use(now.at);
+        }
         match message {
             Control::Ping { id } => self.say(shared, &Control::Pong { id }),
-            Control::Pong { id } => self.live.pong(now.at, id),
+            Control::Pong { id } => {
+                if let Some(sample) = self.live.pong(now.at, id) {
+                    self.notes.sample = Some(sample);
+                }
+            }
             Control::Probe { id, .. } => self.say(shared, &Control::ProbeSeen { id }),
             Control::ProbeSeen { id } => {
                 if let Some(place) = self.probes.iter().position(|(own, _)| *own == id)

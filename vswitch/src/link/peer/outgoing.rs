@@ -65,13 +65,13 @@ impl Link {
 
     /// Seals a message for the peer, if there is a session to do it with.
     pub(super) fn say(&self, shared: &mut Shared, message: &Control<'_>) {
-        let (Some(session), Some(to)) = (self.slots.current(), self.endpoint) else { return };
+        let (Some(session), Some(via)) = (self.slots.current(), self.via) else { return };
         let Ok(counter) = session.reserve(1) else { return self.counters.session_exhausted.one() };
         let mut datagram = vec![0; DATA_HEADER_BYTES];
         datagram.extend(Inner { channel: 0, kind: InnerKind::Control }.encode());
         message.encode(&mut datagram);
         datagram.resize(datagram.len() + TAG_BYTES, 0);
         session.seal(counter, &mut datagram);
-        shared.outputs.push_back(Output::Send { to, datagram });
+        shared.send(&via, &datagram);
     }
 }

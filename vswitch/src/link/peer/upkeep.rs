@@ -27,6 +27,7 @@ impl Link {
     pub(in crate::link) fn handle_timeout(&mut self, shared: &mut Shared, now: Now) {
         self.age_sessions(shared, now.at);
         if self.up {
+            self.look(now.at);
             self.keep_alive(shared, now.at);
         }
         if self.up {
@@ -76,12 +77,23 @@ impl Link {
     }
 
     pub(super) fn keep_alive(&mut self, shared: &mut Shared, now: Instant) {
-        if self.heard_at().is_none_or(|heard| heard + SILENCE_MAX <= now) {
+        // At rest nothing is asked, so that silence says nothing.
+        if !self.in_use(now) {
+            return;
+        }
+        if self.silent_at().is_none_or(|at| at <= now) {
             return self.go_down(shared, LinkDownReason::Silent);
         }
+        let unanswered = self.live.unanswered();
         if let Some(id) = self.live.ping(now) {
+            self.notes.suspect |= unanswered;
             self.say(shared, &Control::Ping { id });
         }
+    }
+
+    /// When the peer has been silent for too long.
+    fn silent_at(&self) -> Option<Instant> {
+        Some(self.heard_at()?.max(self.used_since) + SILENCE_MAX)
     }
 
     /// When the peer was last heard on any session; a session counts from its handshake.
@@ -105,7 +117,8 @@ impl Link {
             }
             self.probes.push_back((self.probe_serial, size));
             self.counters.probes_sent.one();
-            let padding = usize::from(size) - DATA_OVERHEAD - PROBE_BYTES_MIN;
+            let head = self.via.map_or(0, |via| via.head_bytes());
+            let padding = usize::from(size) - head - DATA_OVERHEAD - PROBE_BYTES_MIN;
             self.say(shared, &Control::Probe { id: self.probe_serial, padding });
         }
     }
@@ -147,12 +160,14 @@ impl Link {
             at(now);
         }
         if self.up {
-            at(self.live.poll_timeout());
             at(self.mtu.poll_timeout());
-            self.channels.values().filter_map(Channel::poll_timeout).for_each(&mut at);
-            if let Some(heard) = self.heard_at() {
-                at(heard + SILENCE_MAX);
+            self.watch.next_at().into_iter().for_each(&mut at);
+            if self.watch.in_use(now) {
+                at(self.live.poll_timeout());
+                at(self.watch.rests_at());
+                self.silent_at().into_iter().for_each(&mut at);
             }
+            self.channels.values().filter_map(Channel::poll_timeout).for_each(&mut at);
             if let Some(since) = self.idle_since {
                 at(since + IDLE_MAX);
             }

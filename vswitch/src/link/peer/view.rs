@@ -29,10 +29,11 @@ impl Link {
     }
 
     pub(in crate::link) fn route(&self) -> Route {
-        let sending = match (self.slots.current(), self.endpoint) {
-            (Some(session), Some(endpoint)) if self.up => Some(Sending {
+        let sending = match (self.slots.current(), self.via) {
+            (Some(session), Some(via)) if self.up => Some(Sending {
                 session: Arc::clone(session),
-                endpoint,
+                via,
+                known: self.ways.known.iter().map(|(origin, _)| *origin).collect(),
                 datagram_bytes: self.mtu.datagram_bytes().into(),
             }),
             _ => None,
@@ -58,6 +59,7 @@ impl Link {
             send: send.collect(),
             receive,
             counters: Arc::clone(&self.counters),
+            asleep: Arc::clone(&self.asleep),
         }
     }
 
@@ -80,14 +82,14 @@ impl Link {
                 (false, Some(reason)) => LinkState::Down(reason),
                 (false, None) => LinkState::Idle,
             },
-            address: self.endpoint,
+            address: self.via.map(|via| via.address),
             round_trip_micros: self
                 .live
                 .round_trip()
                 .map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX)),
             loss,
             datagram_bytes: self.mtu.datagram_bytes(),
-            frame_bytes: self.mtu.datagram_bytes() - FRAME_OVERHEAD,
+            frame_bytes: self.mtu.datagram_bytes() - FRAME_OVERHEAD - self.via.map_or(0, |via| via.head()),
             suite: session.map(|session| session.suite()),
             session_seconds: session
                 .map(|session| now.saturating_duration_since(session.established()).as_secs()),

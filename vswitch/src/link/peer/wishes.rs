@@ -1,11 +1,8 @@
 //! What node wants of a link: addresses, grants, answers, its end.
 
-use std::{
-    net::SocketAddr,
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
-use super::{ADDRESSES_MAX, CHANNELS_MAX, ChannelsFull, Link, accept};
+use super::{CHANNELS_MAX, ChannelsFull, Link, accept};
 use crate::{
     link::{
         Shared,
@@ -20,17 +17,6 @@ use crate::{
 };
 
 impl Link {
-    pub(in crate::link) fn set_addresses(&mut self, now: Instant, mut addresses: Vec<SocketAddr>) {
-        addresses.truncate(ADDRESSES_MAX);
-        if addresses == self.addresses {
-            return;
-        }
-        self.addresses = addresses;
-        if let Some(attempt) = &mut self.slots.attempt {
-            attempt.next_at = now;
-        }
-    }
-
     pub(in crate::link) fn offer_grant(
         &mut self,
         now: Instant,

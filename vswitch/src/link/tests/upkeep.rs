@@ -43,7 +43,7 @@ fn held_frames_are_bounded_over_all_links() {
     for number in 10..200 {
         let (peer, key) = (testing::peer(number), PublicKey([u8::try_from(number).unwrap(); 32]));
         let links = &mut world.hosts[0].links;
-        links.set_peer(now, peer, HostId::random(), key, Vec::new()).unwrap();
+        links.set_peer(now, peer, HostId::random(), key).unwrap();
         assert!(links.offer_grant(now, NETWORK, peer, GRANT.to_vec()));
         (0..20).for_each(|_| links.handle_frame(now, peer, NETWORK, vec![0; 9000]));
     }
@@ -59,7 +59,8 @@ fn a_removed_peer_is_told_and_its_keys_are_gone() {
     let mut world = World::pair(19);
     world.until("the channel", 5, World::both_open);
     let peer = world.hosts[1].peer;
-    world.hosts[0].links.remove_peer(peer);
+    let now = world.now;
+    world.hosts[0].links.remove_peer(now, peer);
     world.run(Duration::from_millis(50));
     assert!(world.hosts[0].routes.sessions.is_empty());
     assert!(

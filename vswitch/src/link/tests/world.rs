@@ -9,6 +9,7 @@ use std::{
 
 use super::super::*;
 use crate::{
+    path::{Candidate, Origin, Via},
     session::{Costs, SharedSecret, StaticSecret},
     testing,
 };
@@ -53,6 +54,7 @@ pub(super) struct Host {
     pub(super) ingress: Ingress,
     pub(super) egress: Egress,
     pub(super) refusals: Arc<RefusalCounters>,
+    pub(super) relayed: RelayCounters,
     pub(super) received: Vec<Vec<u8>>,
     pub(super) events: Vec<Event>,
     /// Grants node accepts, and for how long; anything else is refused.
@@ -79,8 +81,8 @@ pub(super) struct World {
 pub(super) struct Wire(pub(super) Vec<(SocketAddr, Vec<u8>)>);
 
 impl Transmit for Wire {
-    fn transmit(&mut self, to: SocketAddr, bytes: &[u8], stride: usize) -> Transmitted {
-        self.0.extend(bytes.chunks(stride).map(|datagram| (to, datagram.to_vec())));
+    fn transmit(&mut self, via: &Via, bytes: &[u8], stride: usize) -> Transmitted {
+        self.0.extend(bytes.chunks(stride).map(|datagram| (via.address, datagram.to_vec())));
         Transmitted::Sent
     }
 }
@@ -88,6 +90,7 @@ impl Transmit for Wire {
 impl World {
     pub(super) fn new(seed: u8, hosts: u8, limits: SessionLimits) -> Self {
         let now = testing::now();
+        let start = Now { at: now, wall_nanos: 1_000_000 };
         let mut entropy = Entropy::new([seed; 32]);
         let hosts = (1..=hosts)
             .map(|number| {
@@ -111,11 +114,12 @@ impl World {
                     peer: testing::peer(number.into()),
                     id: HostId::random(),
                     key,
-                    links: Links::new(config, entropy.fork(), Arc::clone(&refusals), now),
+                    links: Links::new(config, entropy.fork(), Arc::clone(&refusals), start),
                     routes: Routes::default(),
                     ingress: Ingress::new(Arc::clone(&refusals)),
                     egress: Egress::new(0),
                     refusals,
+                    relayed: RelayCounters::default(),
                     received: Vec::new(),
                     events: Vec::new(),
                     accepts: Some(Duration::from_secs(600)),
@@ -155,7 +159,8 @@ impl World {
         };
         let now = self.now;
         let links = &mut self.hosts[at].links;
-        links.set_peer(now, peer, id, key, vec![address]).unwrap();
+        links.set_peer(now, peer, id, key).unwrap();
+        links.set_candidates(now, peer, &[Candidate::local(address)], None);
         assert!(links.offer_grant(now, NETWORK, peer, GRANT.to_vec()));
     }
 
@@ -190,7 +195,8 @@ impl World {
             let Some(output) = host.links.poll_output() else { break };
             let from = host.address;
             match output {
-                Output::Send { to, datagram } => self.send(from, to, datagram),
+                Output::Send { via, datagram, .. } => self.send(from, via.address, datagram),
+                Output::OpenSocket(_) | Output::CloseSocket(_) => panic!("no NAT, no search"),
                 Output::Release { peer, network, frames } => {
                     for frame in frames {
                         assert!(
@@ -236,6 +242,11 @@ impl World {
         let route = Arc::clone(&host.routes.peers[&peer]);
         let sent = host.egress.send(now, &route, network, frame, &mut wire);
         host.egress.flush(&mut wire);
+        for (route, report) in host.egress.take_reports() {
+            if report == Report::Woken {
+                host.links.handle_woken(now, route.peer);
+            }
+        }
         if sent == Err(NotSent::Waiting) {
             host.links.handle_frame(now, peer, network, frame.to_vec());
         }
@@ -256,14 +267,22 @@ impl World {
         let host = &mut self.hosts[number];
         let stride = datagram.len();
         let (links, received) = (&mut host.links, &mut host.received);
+        let from = Origin::direct(from);
         host.ingress.receive(now.at, &host.routes, from, &mut datagram, stride, |arrived| match arrived {
             Arrived::Frame { frame, network, .. } | Arrived::Joined { frame, network, .. } => {
                 assert_eq!(network, NETWORK);
                 received.push(frame.to_vec());
             }
-            Arrived::Handshake { datagram } => links.handle_datagram(now, from, datagram),
+            Arrived::Handshake { origin, datagram } => links.handle_datagram(now, origin, datagram),
+            Arrived::Probe { peer, origin, datagram } => links.handle_probe(now.at, peer, origin, datagram),
+            Arrived::Relayed { run, stride } => {
+                let via = host.routes.relay.forward(now.at, &from, run, stride, &host.relayed);
+                assert_eq!(via, None, "nobody relays here");
+            }
             Arrived::Control { peer, body } => links.handle_control(now, peer, body),
-            Arrived::Touched { peer, index, newest } => links.handle_touched(now, peer, index, from, newest),
+            Arrived::Touched { peer, index, origin, newest } => {
+                links.handle_touched(now, peer, index, origin, newest);
+            }
             Arrived::UnknownChannel { peer, channel } => links.handle_unknown_channel(now.at, peer, channel),
         });
     }

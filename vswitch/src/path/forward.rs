@@ -1,0 +1,345 @@
+//! Forwarding for others: which token goes where, who may use it, and how fast.
+//!
+//! Two halves, as with links: [`Relays`] (the keeper's) opens, lets run out and closes legs; [`RelayTable`] (never changed, replaced) is what workers
+//! forward by. A datagram is forwarded if its token is known, has not run out, came from where the leg's sender is, and the owner's rate allows it; else
+//! it moves one counter. Nothing of it is opened, and nothing is ever answered.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, HashMap},
+    sync::{
+        Arc,
+        atomic::{AtomicU64, Ordering::Relaxed},
+    },
+    time::{Duration, Instant},
+};
+
+use super::{
+    relayed::{LEG_LIFE_MAX, RelayLeg, RelayPolicy, RelayRefusal, RelayTokens, TOKENS_MAX},
+    via::{Origin, Via},
+};
+use crate::{
+    entropy::Entropy,
+    link::RelayCounters,
+    switch::PeerIndex,
+    wire::{Onward, RELAYED_BYTES, relayed_header, relayed_token},
+};
+
+/// What may be sent at once beyond the rate: 20 ms of it, and never less than a joined run of datagrams.
+const BURST: Duration = Duration::from_millis(20);
+const BURST_BYTES_MIN: u64 = 128 * 1024;
+
+/// One leg as workers see it.
+#[derive(Debug)]
+struct Way {
+    from: Option<Via>,
+    to: Option<Via>,
+    header: [u8; RELAYED_BYTES],
+    until: Instant,
+}
+
+/// See the module.
+#[derive(Debug, Default)]
+pub(crate) struct RelayTable {
+    ways: HashMap<u32, Way>,
+    cap: Arc<RateCap>,
+}
+
+/// Bits a second for all workers together: the time at which what was sent so far would have left a line of that rate.
+#[derive(Debug)]
+struct RateCap {
+    start: Option<Instant>,
+    bits_per_second: u64,
+    /// Nanoseconds after `start`.
+    free_at: AtomicU64,
+}
+
+impl Default for RateCap {
+    fn default() -> Self {
+        Self { start: None, bits_per_second: 0, free_at: AtomicU64::new(0) }
+    }
+}
+
+impl RateCap {
+    fn new(now: Instant, bits_per_second: u64) -> Self {
+        Self { start: Some(now), bits_per_second, free_at: AtomicU64::new(0) }
+    }
+
+    /// Takes the time that so many bytes need; false if the line is behind by more than a burst.
+    fn take(&self, now: Instant, bytes: usize) -> bool {
+        let Some(start) = self.start else { return false };
+        let nanos_of = |bytes: u64| bytes.saturating_mul(8_000_000_000) / self.bits_per_second.max(1);
+        let now = u64::try_from(now.saturating_duration_since(start).as_nanos()).unwrap_or(u64::MAX);
+        let burst = nanos_of(BURST_BYTES_MIN).max(u64::try_from(BURST.as_nanos()).unwrap_or(u64::MAX));
+        let cost = nanos_of(bytes as u64);
+        let take = |free_at: u64| {
+            let from = free_at.max(now);
+            (from + cost <= now.saturating_add(burst)).then_some(from + cost)
+        };
+        self.free_at.fetch_update(Relaxed, Relaxed, take).is_ok()
+    }
+}
+
+impl RelayTable {
+    /// Makes datagrams of `stride` bytes each (the last maybe shorter), all with one token, ready to go on, and says where. None: refused and
+    /// counted.
+    pub(crate) fn forward(
+        &self,
+        now: Instant,
+        origin: &Origin,
+        run: &mut [u8],
+        stride: usize,
+        counters: &RelayCounters,
+    ) -> Option<Via> {
+        let count = run.len().div_ceil(stride.max(1)) as u64;
+        let Some(way) = relayed_token(run).ok().and_then(|token| self.ways.get(&token)) else {
+            counters.token_unknown.add(count);
+            return None;
+        };
+        let refused = if now >= way.until {
+            Some(&counters.expired)
+        } else if way.from.is_none_or(|from| from.address != origin.address || from.socket != origin.socket) {
+            Some(&counters.wrong_hop)
+        } else if way.to.is_none() {
+            Some(&counters.no_way)
+        } else if !self.cap.take(now, run.len()) {
+            Some(&counters.over_rate)
+        } else {
+            None
+        };
+        if let Some(counter) = refused {
+            counter.add(count);
+            return None;
+        }
+        for datagram in run.chunks_mut(stride.max(1)) {
+            datagram[..RELAYED_BYTES].copy_from_slice(&way.header);
+        }
+        counters.datagrams.add(count);
+        counters.bytes.add(run.len() as u64);
+        way.to
+    }
+}
+
+#[derive(Debug)]
+struct Leg {
+    from: PeerIndex,
+    to: PeerIndex,
+    onward: Option<u32>,
+    tokens: RelayTokens,
+    until: Instant,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Relays {
+    policy: RelayPolicy,
+    cap: Arc<RateCap>,
+    legs: BTreeMap<u32, Leg>,
+    changed: bool,
+}
+
+impl Relays {
+    pub(super) fn new() -> Self {
+        Self { policy: RelayPolicy::default(), cap: Arc::default(), legs: BTreeMap::new(), changed: false }
+    }
+
+    pub(super) fn set_policy(&mut self, now: Instant, policy: RelayPolicy) {
+        if policy.rate_bits_per_s_max != self.policy.rate_bits_per_s_max {
+            self.cap = Arc::new(RateCap::new(now, policy.rate_bits_per_s_max));
+        }
+        self.policy = policy;
+        if !policy.enabled {
+            self.legs.clear();
+        }
+        self.changed = true;
+    }
+
+    /// Opens a leg, or begins its time anew.
+    pub(super) fn open(
+        &mut self,
+        now: Instant,
+        leg: &RelayLeg,
+        from: PeerIndex,
+        to: PeerIndex,
+        entropy: &mut Entropy,
+    ) -> Result<RelayTokens, RelayRefusal> {
+        if !self.policy.enabled {
+            return Err(RelayRefusal::Disabled);
+        }
+        self.expire(now);
+        let until = now + leg.expires.min(LEG_LIFE_MAX);
+        let same = |open: &&mut Leg| open.from == from && open.to == to && open.onward == leg.onward;
+        if let Some(open) = self.legs.values_mut().find(same) {
+            open.until = until;
+            self.changed = true;
+            return Ok(open.tokens);
+        }
+        if self.legs.len() >= self.policy.tokens_max.min(TOKENS_MAX) {
+            return Err(RelayRefusal::TokensFull);
+        }
+        let mut ends: BTreeSet<PeerIndex> = self.legs.values().flat_map(|leg| [leg.from, leg.to]).collect();
+        ends.extend([from, to]);
+        if ends.len() > self.policy.peers_max {
+            return Err(RelayRefusal::PeersFull);
+        }
+        let incoming = loop {
+            let token = entropy.u32();
+            if !self.legs.contains_key(&token) {
+                break token;
+            }
+        };
+        let tokens = RelayTokens { incoming, outgoing: leg.onward.unwrap_or_else(|| entropy.u32()) };
+        self.legs.insert(incoming, Leg { from, to, onward: leg.onward, tokens, until });
+        self.changed = true;
+        Ok(tokens)
+    }
+
+    pub(super) fn close(&mut self, incoming: u32) {
+        self.changed |= self.legs.remove(&incoming).is_some();
+    }
+
+    /// A host is no peer any more.
+    pub(super) fn remove_peer(&mut self, peer: PeerIndex) {
+        let before = self.legs.len();
+        self.legs.retain(|_, leg| leg.from != peer && leg.to != peer);
+        self.changed |= self.legs.len() != before;
+    }
+
+    /// The way to a host changed.
+    pub(super) fn moved(&mut self, peer: PeerIndex) {
+        self.changed |= self.legs.values().any(|leg| leg.from == peer || leg.to == peer);
+    }
+
+    pub(super) fn expire(&mut self, now: Instant) {
+        let before = self.legs.len();
+        self.legs.retain(|_, leg| leg.until > now);
+        self.changed |= self.legs.len() != before;
+    }
+
+    pub(super) fn next_at(&self) -> Option<Instant> {
+        self.legs.values().map(|leg| leg.until).min()
+    }
+
+    /// What workers forward by, if it changed; `way` says where a host is.
+    pub(super) fn take_table(&mut self, way: impl Fn(PeerIndex) -> Option<Via>) -> Option<RelayTable> {
+        if !std::mem::take(&mut self.changed) {
+            return None;
+        }
+        let ways = self.legs.iter().map(|(token, leg)| {
+            let onward = if leg.onward.is_some() { Onward::Relay } else { Onward::End };
+            let header = relayed_header(onward, leg.tokens.outgoing);
+            (*token, Way { from: way(leg.from), to: way(leg.to), header, until: leg.until })
+        });
+        Some(RelayTable { ways: ways.collect(), cap: Arc::clone(&self.cap) })
+    }
+
+    /// Legs open, and hosts at their ends.
+    pub(super) fn counts(&self) -> (usize, usize) {
+        let ends: BTreeSet<PeerIndex> = self.legs.values().flat_map(|leg| [leg.from, leg.to]).collect();
+        (self.legs.len(), ends.len())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{HostId, testing};
+
+    fn leg(onward: Option<u32>) -> RelayLeg {
+        RelayLeg { from: HostId::random(), to: HostId::random(), onward, expires: Duration::from_secs(60) }
+    }
+
+    fn policy() -> RelayPolicy {
+        RelayPolicy { enabled: true, rate_bits_per_s_max: 8_000_000, peers_max: 3, tokens_max: 3 }
+    }
+
+    fn way(peer: PeerIndex) -> Option<Via> {
+        let number = u8::try_from(peer.get()).unwrap();
+        (number < 9).then(|| Via::direct(([192, 0, 2, number], 9).into()))
+    }
+
+    fn run(token: u32, bytes: usize) -> Vec<u8> {
+        let mut run = relayed_header(Onward::Relay, token).to_vec();
+        run.resize(bytes, 4);
+        run
+    }
+
+    #[test]
+    fn only_a_known_token_from_its_hop_in_time_and_rate_goes_on() {
+        let (now, mut entropy) = (testing::now(), Entropy::new([1; 32]));
+        let (a, b, gone) = (testing::peer(1), testing::peer(2), testing::peer(9));
+        let mut relays = Relays::new();
+        assert_eq!(relays.open(now, &leg(None), a, b, &mut entropy), Err(RelayRefusal::Disabled));
+        relays.set_policy(now, policy());
+        let tokens = relays.open(now, &leg(None), a, b, &mut entropy).unwrap();
+        let nowhere = relays.open(now, &leg(None), a, gone, &mut entropy).unwrap();
+        let table = relays.take_table(way).unwrap();
+        let counters = RelayCounters::default();
+        let from = Origin::direct(([192, 0, 2, 1], 9).into());
+        let elsewhere = Origin::direct(([192, 0, 2, 3], 9).into());
+        let mut bytes = run(tokens.incoming, 1000);
+        assert_eq!(table.forward(now, &from, &mut bytes, 1000, &counters), way(b));
+        assert_eq!(bytes[..8], relayed_header(Onward::End, tokens.outgoing));
+        assert_eq!(bytes[8..], run(tokens.incoming, 1000)[8..], "nothing else is touched");
+        let refused =
+            |now, origin: &Origin, token| table.forward(now, origin, &mut run(token, 100), 100, &counters);
+        assert_eq!(refused(now, &from, tokens.incoming ^ 1), None);
+        assert_eq!(refused(now, &elsewhere, tokens.incoming), None);
+        assert_eq!(refused(now, &from, nowhere.incoming), None);
+        assert_eq!(refused(now + Duration::from_secs(60), &from, tokens.incoming), None);
+        let counts = counters.read();
+        assert_eq!((counts.token_unknown, counts.wrong_hop, counts.no_way, counts.expired), (1, 1, 1, 1));
+        assert_eq!((counts.datagrams, counts.bytes, counts.over_rate), (1, 1000, 0));
+    }
+
+    #[test]
+    fn the_owners_rate_holds_over_any_second() {
+        let (mut now, mut entropy) = (testing::now(), Entropy::new([1; 32]));
+        let mut relays = Relays::new();
+        relays.set_policy(now, policy());
+        let tokens = relays.open(now, &leg(None), testing::peer(1), testing::peer(2), &mut entropy).unwrap();
+        let table = relays.take_table(way).unwrap();
+        let counters = RelayCounters::default();
+        let from = Origin::direct(([192, 0, 2, 1], 9).into());
+        let mut passed = 0;
+        for _ in 0..10_000 {
+            now += Duration::from_millis(1);
+            for _ in 0..3 {
+                if table.forward(now, &from, &mut run(tokens.incoming, 1000), 1000, &counters).is_some() {
+                    passed += 1000_u64;
+                }
+            }
+        }
+        // A megabyte a second for ten seconds (the leg runs for sixty), and one burst.
+        assert!((9_990_000..=10_000_000 + BURST_BYTES_MIN).contains(&passed), "{passed}");
+        assert!(counters.read().over_rate > 0);
+    }
+
+    #[test]
+    fn legs_are_capped_renewed_and_run_out() {
+        let (now, mut entropy) = (testing::now(), Entropy::new([1; 32]));
+        let peer = testing::peer;
+        let mut relays = Relays::new();
+        relays.set_policy(now, policy());
+        let first = relays.open(now, &leg(None), peer(1), peer(2), &mut entropy).unwrap();
+        let later = now + Duration::from_secs(30);
+        assert_eq!(relays.open(later, &leg(None), peer(1), peer(2), &mut entropy), Ok(first), "begun anew");
+        assert_eq!(
+            relays.open(now, &leg(None), peer(3), peer(4), &mut entropy),
+            Err(RelayRefusal::PeersFull)
+        );
+        let onward = relays.open(now, &leg(Some(77)), peer(1), peer(3), &mut entropy).unwrap();
+        assert_eq!(onward.outgoing, 77);
+        relays.open(now, &leg(None), peer(2), peer(1), &mut entropy).unwrap();
+        assert_eq!(
+            relays.open(now, &leg(None), peer(3), peer(1), &mut entropy),
+            Err(RelayRefusal::TokensFull)
+        );
+        assert_eq!(relays.counts(), (3, 3));
+        relays.expire(now + Duration::from_secs(60));
+        assert_eq!(relays.counts(), (1, 2), "the one begun anew goes on");
+        relays.remove_peer(peer(2));
+        assert_eq!(relays.counts(), (0, 0));
+        relays.take_table(way).unwrap();
+        assert!(relays.take_table(way).is_none(), "nothing changed");
+    }
+}

@@ -1,0 +1,218 @@
+//! This host's own side: its addresses, what members see of it, the members that are asked, the interval of keep-alives.
+
+use std::{
+    collections::VecDeque,
+    net::SocketAddr,
+    time::{Duration, Instant},
+};
+
+use super::{
+    keepalive::Interval,
+    local::LocalPaths,
+    nat::{NatKind, NatView, Seen, classify},
+};
+use crate::{HostId, switch::PeerIndex};
+
+/// Addresses of this host that are kept: a few interfaces with both families.
+const LOCAL_MAX: usize = 32;
+/// Ports mapped at routers that are kept.
+const MAPPED_MAX: usize = 4;
+/// Members that are asked what they see: two tell the kinds of NAT apart, more outlive members that leave.
+const OBSERVERS_MAX: usize = 4;
+/// Observations kept: some of each observer, and of peers.
+const SEEN_MAX: usize = 32;
+/// An observation that was not repeated for this long says nothing any more.
+const SEEN_FOR: Duration = Duration::from_secs(180);
+/// Until an observer that did not answer is asked again.
+const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// Rounds in which no observer answered, after which UDP is taken for blocked.
+const BLOCKED_AFTER: u32 = 5;
+/// Between two news of changed candidates, so that a flapping interface does not flood the overlay.
+const NEWS_PAUSE: Duration = Duration::from_millis(250);
+
+#[derive(Debug)]
+struct Observation {
+    at: Instant,
+    by: HostId,
+    seen: Seen,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Own {
+    local: Vec<SocketAddr>,
+    mapped: Vec<SocketAddr>,
+    observers: Vec<PeerIndex>,
+    ask_at: Instant,
+    silent_rounds: u32,
+    seen: VecDeque<Observation>,
+    pub(super) interval: Interval,
+    told: LocalPaths,
+    news_at: Option<Instant>,
+}
+
+impl Own {
+    pub(super) fn new(now: Instant) -> Self {
+        Self {
+            local: Vec::new(),
+            mapped: Vec::new(),
+            observers: Vec::new(),
+            ask_at: now,
+            silent_rounds: 0,
+            seen: VecDeque::new(),
+            interval: Interval::default(),
+            told: LocalPaths::default(),
+            news_at: None,
+        }
+    }
+
+    /// The addresses of the interfaces, as the driver finds them; true if they are others than before.
+    pub(super) fn set_local(&mut self, now: Instant, mut local: Vec<SocketAddr>) -> bool {
+        local.truncate(LOCAL_MAX);
+        if local == self.local {
+            return false;
+        }
+        self.local = local;
+        // What was seen of the old addresses says nothing of the new.
+        self.seen.clear();
+        self.silent_rounds = 0;
+        self.ask_at = now;
+        self.changed(now);
+        true
+    }
+
+    pub(super) fn set_mapped(&mut self, now: Instant, mut mapped: Vec<SocketAddr>) {
+        mapped.truncate(MAPPED_MAX);
+        self.mapped = mapped;
+        self.changed(now);
+    }
+
+    pub(super) fn set_observers(&mut self, now: Instant, mut observers: Vec<PeerIndex>) {
+        observers.truncate(OBSERVERS_MAX);
+        if observers != self.observers {
+            self.observers = observers;
+            self.silent_rounds = 0;
+            self.ask_at = now;
+        }
+    }
+
+    /// Those to ask now, if it is time.
+    pub(super) fn take_due(&mut self, now: Instant) -> Vec<PeerIndex> {
+        if self.observers.is_empty() || self.ask_at > now {
+            return Vec::new();
+        }
+        self.seen.retain(|old| old.at + SEEN_FOR > now);
+        let answered = self.seen.iter().any(|seen| seen.at + self.interval.get() * 2 > now);
+        self.silent_rounds = if answered { 0 } else { self.silent_rounds.saturating_add(1) };
+        let known = self.nat().kind != NatKind::Unknown && answered;
+        let patient = known || self.silent_rounds > BLOCKED_AFTER || self.seen.len() > SEEN_MAX / 2;
+        self.ask_at = now + if patient { self.interval.get() } else { ASK_AGAIN };
+        self.changed(now);
+        self.observers.clone()
+    }
+
+    /// A reply says from where a probe of the main socket came.
+    pub(super) fn note(&mut self, now: Instant, by: HostId, seen: Seen) {
+        let before = self.seen.iter().rev().find(|old| old.by == by && old.seen.target == seen.target);
+        if let Some(before) = before
+            && now.saturating_duration_since(before.at) * 4 >= self.interval.get() * 3
+        {
+            if before.seen.outside == seen.outside { self.interval.kept() } else { self.interval.forgotten() }
+        }
+        self.seen.retain(|old| old.by != by || old.seen != seen);
+        if self.seen.len() == SEEN_MAX {
+            self.seen.pop_front();
+        }
+        self.seen.push_back(Observation { at: now, by, seen });
+        self.silent_rounds = 0;
+        self.changed(now);
+    }
+
+    pub(super) fn nat(&self) -> NatView {
+        if self.silent_rounds > BLOCKED_AFTER {
+            return NatView { kind: NatKind::Blocked, ..NatView::default() };
+        }
+        let seen: Vec<Seen> = self.seen.iter().map(|old| old.seen).collect();
+        classify(&self.local, &seen)
+    }
+
+    /// What is known of where this host can be reached.
+    pub(super) fn paths(&self) -> LocalPaths {
+        let mut observed: Vec<(SocketAddr, HostId)> = Vec::new();
+        for Observation { by, seen, .. } in self.seen.iter().rev() {
+            if observed.iter().all(|(address, _)| *address != seen.outside)
+                && !self.local.contains(&seen.outside)
+            {
+                observed.push((seen.outside, *by));
+            }
+        }
+        LocalPaths { local: self.local.clone(), observed, mapped: self.mapped.clone(), nat: self.nat() }
+    }
+
+    fn changed(&mut self, now: Instant) {
+        if self.news_at.is_none() && self.paths() != self.told {
+            self.news_at =
+                Some(now + if self.told == LocalPaths::default() { Duration::ZERO } else { NEWS_PAUSE });
+        }
+    }
+
+    /// Whether node is to be told that candidates have changed; asked when [`Self::next_at`] says so.
+    pub(super) fn take_news(&mut self, now: Instant) -> bool {
+        if self.news_at.is_none_or(|at| at > now) {
+            return false;
+        }
+        self.news_at = None;
+        let paths = self.paths();
+        let news = paths.candidates() != self.told.candidates() || paths.nat != self.told.nat;
+        self.told = paths;
+        news
+    }
+
+    pub(super) fn next_at(&self) -> Option<Instant> {
+        let ask = (!self.observers.is_empty()).then_some(self.ask_at);
+        ask.into_iter().chain(self.news_at).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{path::CandidateKind, testing};
+
+    #[test]
+    fn what_members_see_becomes_candidates_and_a_kind_of_nat() {
+        let now = testing::now();
+        let mut own = Own::new(now);
+        own.set_local(now, vec!["10.0.0.2:7".parse().unwrap()]);
+        assert!(own.take_news(now));
+        own.set_observers(now, vec![testing::peer(1), testing::peer(2)]);
+        assert_eq!(own.take_due(now).len(), 2);
+        let outside = "198.51.100.1:7".parse().unwrap();
+        for (number, target) in ["192.0.2.1:1", "192.0.2.2:1"].into_iter().enumerate() {
+            let later = now + Duration::from_millis(number as u64);
+            own.note(later, HostId::random(), Seen { target: target.parse().unwrap(), outside });
+        }
+        assert_eq!(own.nat().kind, NatKind::EndpointIndependent);
+        let candidates = own.paths().candidates();
+        assert!(candidates.iter().any(|own| own.kind == CandidateKind::Observed && own.address == outside));
+        assert!(!own.take_news(now), "not at once again");
+        assert!(own.take_news(now + Duration::from_secs(1)));
+        assert!(!own.take_news(now + Duration::from_secs(2)), "nothing new");
+    }
+
+    #[test]
+    fn observers_that_never_answer_mean_that_udp_is_blocked() {
+        let mut now = testing::now();
+        let mut own = Own::new(now);
+        own.set_local(now, vec!["10.0.0.2:7".parse().unwrap()]);
+        own.set_observers(now, vec![testing::peer(1), testing::peer(2)]);
+        for _ in 0..8 {
+            own.take_due(now);
+            now += Duration::from_secs(30);
+        }
+        assert_eq!(own.nat().kind, NatKind::Blocked);
+        let seen = Seen { target: "192.0.2.1:1".parse().unwrap(), outside: "10.0.0.2:7".parse().unwrap() };
+        own.note(now, HostId::random(), seen);
+        assert_eq!(own.nat().kind, NatKind::None);
+    }
+}

@@ -1,0 +1,114 @@
+//! Probes and replies of the peer: their codes are right, what they say is to be judged.
+
+use std::time::{Duration, Instant};
+
+use super::{Peer, Shared};
+use crate::path::{
+    nat::Seen,
+    via::{Origin, SocketId},
+    view::PathReason,
+};
+use crate::wire::{Probe, ProbeFlags, ProbeKind};
+
+/// A probe that comes where none is known to work is met with one of ours, but not more often.
+const TRIGGER_PAUSE: Duration = Duration::from_millis(50);
+
+impl Peer {
+    /// A probe came: it is answered, and shows a way.
+    pub(in crate::path) fn handle_probe(
+        &mut self,
+        shared: &mut Shared,
+        now: Instant,
+        origin: Origin,
+        probe: &Probe,
+        flags: ProbeFlags,
+    ) {
+        if self.window.note(probe.serial) == crate::session::Verdict::Repeated {
+            return shared.refusals.probe_repeated.one();
+        }
+        let known = self.place(&origin);
+        let Some(back) = origin.back().or_else(|| known.map(|place| self.tracks[place].via)) else {
+            return shared.refusals.way_unknown.one();
+        };
+        if !self.replies.take(now) {
+            return shared.refusals.probe_rate.one();
+        }
+        let seen = origin.token.is_none().then_some(origin.address);
+        let reply = Probe { kind: ProbeKind::Reply, tag: self.tag_out, serial: probe.serial, address: seen };
+        self.send(shared, back, reply, None);
+        let Some(place) = known.or_else(|| self.add_heard(shared, origin)) else { return };
+        let track = &mut self.tracks[place];
+        track.arrived(now);
+        if flags.moved {
+            return self.peer_moved(shared, now, place);
+        }
+        if !track.alive() && track.last_sent().is_none_or(|sent| now >= sent + TRIGGER_PAUSE) {
+            // Whatever was tried before: the peer's NAT is open for us there now.
+            track.restart(now);
+        }
+        if flags.nominate && !self.first {
+            self.nominated = Some(origin);
+            self.reconsider(shared, now, PathReason::Nominated);
+        }
+    }
+
+    /// The peer says that it is there now, and nowhere else.
+    fn peer_moved(&mut self, shared: &mut Shared, now: Instant, place: usize) {
+        let origin = self.tracks[place].origin;
+        for track in &mut self.tracks {
+            if track.origin.same(&origin) {
+                track.heard(now);
+            } else if track.direct() && origin.token.is_none() && track.alive() {
+                track.give_up();
+            }
+        }
+        self.nominated = None;
+        self.choose(shared, now, place, PathReason::Roamed);
+        self.changed = true;
+    }
+
+    /// A reply came.
+    pub(in crate::path) fn handle_reply(
+        &mut self,
+        shared: &mut Shared,
+        now: Instant,
+        origin: Origin,
+        reply: &Probe,
+    ) {
+        let known = self.place(&origin).filter(|place| self.tracks[*place].waits_for(reply.serial));
+        let place = match known {
+            Some(place) => {
+                self.tracks[place].answered(now, reply.serial);
+                place
+            }
+            None => match self.found(shared, now, origin, reply.serial) {
+                Some(place) => place,
+                None => return shared.refusals.unexpected.one(),
+            },
+        };
+        if let Some(outside) = reply.address
+            && origin.token.is_none()
+            && origin.socket == SocketId::MAIN
+        {
+            shared.own.note(now, self.host, Seen { target: origin.address, outside });
+        }
+        if self.chosen.is_some_and(|chosen| chosen.same(&self.tracks[place].origin)) {
+            self.answered_chosen(now);
+            if self.herald.as_ref().is_some_and(|herald| herald.tries > 0) {
+                self.herald = None;
+            }
+        }
+        self.changed = true;
+        self.reconsider(shared, now, PathReason::Better);
+    }
+
+    /// The answer to a port search's probe shows a way.
+    fn found(&mut self, shared: &mut Shared, now: Instant, origin: Origin, serial: u64) -> Option<usize> {
+        let asked = self.searched.iter().position(|(own, to, _)| *own == serial && to.same(&origin))?;
+        let (_, _, at) = self.searched.remove(asked)?;
+        let place = self.place(&origin).or_else(|| self.add_heard(shared, origin))?;
+        self.tracks[place].sample(now.saturating_duration_since(at));
+        self.tracks[place].heard(now);
+        Some(place)
+    }
+}

@@ -1,0 +1,169 @@
+//! What time does to a peer's ways: bursts, missed answers, doubts, keep-alives, meetings.
+
+use std::time::{Duration, Instant};
+
+use super::{MEET_AGAIN, MEET_AGAIN_MAX, Meet, Need, Peer, Shared, UPGRADE_AGAIN, UPGRADE_AGAIN_MAX};
+use crate::{
+    link::Event,
+    path::{PathOutput, track::Track, view::PathReason},
+    wire::ProbeFlags,
+};
+
+/// Between the probes of a doubt; and how many there are.
+const DOUBT_EVERY: Duration = Duration::from_millis(90);
+const DOUBT_ROUNDS: u32 = 3;
+/// How long a doubt lasts at least and at most; between, two round trips.
+const DOUBT_MIN: Duration = Duration::from_millis(300);
+const DOUBT_MAX: Duration = Duration::from_secs(2);
+/// Between repetitions of what the peer must learn.
+const HERALD_EVERY: Duration = Duration::from_millis(100);
+const HERALD_TRIES: u32 = 6;
+/// Ways beside the chosen one that are kept open while the link is used: one direct, one through a relay.
+const SPARES: usize = 2;
+
+impl Peer {
+    /// Does what is due.
+    pub(in crate::path) fn handle_timeout(&mut self, shared: &mut Shared, now: Instant) {
+        self.run_bursts(shared, now);
+        let died = self.tracks.iter_mut().map(|track| track.expire(now)).filter(|died| *died).count();
+        if died > 0 {
+            self.changed = true;
+            self.reconsider(shared, now, PathReason::Failover);
+        }
+        self.doubt(shared, now);
+        self.herald(shared, now);
+        self.keep_alive(shared, now);
+        self.meet(shared, now);
+    }
+
+    fn run_bursts(&mut self, shared: &mut Shared, now: Instant) {
+        for place in 0..self.tracks.len() {
+            while shared.may_probe(now)
+                && let Some(hops) = self.tracks[place].take_due(now)
+            {
+                self.probe(shared, now, place, ProbeFlags::default(), hops);
+            }
+        }
+    }
+
+    fn doubt(&mut self, shared: &mut Shared, now: Instant) {
+        let Some(doubt) = &mut self.suspicion else { return };
+        let since = doubt.since;
+        if doubt.rounds < DOUBT_ROUNDS && doubt.next <= now {
+            doubt.rounds += 1;
+            doubt.next = now + DOUBT_EVERY;
+            let chosen = self.chosen_place();
+            for place in 0..self.tracks.len() {
+                if self.tracks[place].alive() || Some(place) == chosen {
+                    self.probe(shared, now, place, ProbeFlags::default(), None);
+                }
+            }
+        }
+        if now < since + self.doubt_lasts() {
+            return;
+        }
+        self.suspicion = None;
+        self.calm_until = now + Duration::from_secs(1);
+        for track in &mut self.tracks {
+            if track.alive() && track.heard_at().is_none_or(|heard| heard < since) {
+                track.give_up();
+            }
+        }
+        self.changed = true;
+        self.reconsider(shared, now, PathReason::Failover);
+        if self.tracks.iter().all(|track| !track.alive()) {
+            // Nothing answers: everything is tried again, and the peer's node asked where it is now.
+            self.start(now, true);
+            self.meet = Some(Meet { at: now, tries: 0 });
+        }
+    }
+
+    fn doubt_lasts(&self) -> Duration {
+        let round_trip = self.chosen_place().and_then(|place| self.tracks[place].round_trip());
+        (round_trip.unwrap_or_default() * 2 + DOUBT_EVERY).clamp(DOUBT_MIN, DOUBT_MAX)
+    }
+
+    fn herald(&mut self, shared: &mut Shared, now: Instant) {
+        let Some(place) = self.chosen_place() else {
+            self.herald = None;
+            return;
+        };
+        let Some(herald) = &mut self.herald else { return };
+        if herald.next > now {
+            return;
+        }
+        herald.tries += 1;
+        herald.next = now + HERALD_EVERY;
+        let flags = ProbeFlags { nominate: self.first, moved: herald.moved };
+        if herald.tries >= HERALD_TRIES {
+            self.herald = None;
+        }
+        self.probe(shared, now, place, flags, None);
+    }
+
+    fn keep_alive(&mut self, shared: &mut Shared, now: Instant) {
+        if self.keep_at.is_none_or(|at| at > now) {
+            return;
+        }
+        self.keep_at = (self.need == Need::InUse || self.relays_for).then(|| now + shared.own.interval.get());
+        let chosen = self.chosen_place();
+        if let Some(place) = chosen {
+            let flags = ProbeFlags { nominate: self.first, moved: false };
+            self.probe(shared, now, place, flags, None);
+        }
+        let mut spares: Vec<usize> = Vec::new();
+        for (place, track) in self.tracks.iter().enumerate() {
+            let alike = |other: &usize| self.tracks[*other].direct() == track.direct();
+            let spare = track.alive() && Some(place) != chosen && !spares.iter().any(alike);
+            if spare && spares.len() < SPARES {
+                spares.push(place);
+            }
+        }
+        for place in spares {
+            self.probe(shared, now, place, ProbeFlags::default(), None);
+        }
+    }
+
+    fn meet(&mut self, shared: &mut Shared, now: Instant) {
+        let alive = self.tracks.iter().any(Track::alive);
+        let Some(meet) = self.meet.as_mut().filter(|meet| meet.at <= now) else { return };
+        let (first, most) =
+            if alive { (UPGRADE_AGAIN, UPGRADE_AGAIN_MAX) } else { (MEET_AGAIN, MEET_AGAIN_MAX) };
+        meet.at = now + (first * 2_u32.saturating_pow(meet.tries.min(8))).min(most);
+        meet.tries += 1;
+        shared.outputs.push_back(PathOutput::Tell(Event::MeetWanted { peer: self.host }));
+        // What failed may work now, also without a meeting: the peer may have come back.
+        self.tracks.iter_mut().for_each(|track| track.start(now));
+    }
+
+    /// Asks what the host sees, on the way that works, else on all.
+    pub(in crate::path) fn ask(&mut self, shared: &mut Shared, now: Instant) {
+        let working = self.tracks.iter().position(|track| track.direct() && track.alive());
+        let places: Vec<usize> = match working {
+            Some(place) => vec![place],
+            None => (0..self.tracks.len()).filter(|place| self.tracks[*place].direct()).collect(),
+        };
+        for place in places {
+            self.probe(shared, now, place, ProbeFlags::default(), None);
+        }
+    }
+
+    /// When [`Self::handle_timeout`] has something to do.
+    pub(in crate::path) fn next_at(&self, blocked_until: Option<Instant>) -> Option<Instant> {
+        let tracks = self.tracks.iter().filter_map(Track::next_at);
+        // A burst that must wait for the budget is not due before it.
+        let tracks = tracks.map(|at| blocked_until.map_or(at, |until| at.max(until)));
+        let doubt = self.suspicion.as_ref().map(|doubt| {
+            let over = doubt.since + self.doubt_lasts();
+            if doubt.rounds < DOUBT_ROUNDS { doubt.next.min(over) } else { over }
+        });
+        let others = [
+            doubt,
+            self.herald.as_ref().map(|herald| herald.next),
+            self.keep_at,
+            self.meet.as_ref().map(|meet| meet.at),
+            self.search_at,
+        ];
+        tracks.chain(others.into_iter().flatten()).min()
+    }
+}

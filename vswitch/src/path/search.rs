@@ -1,0 +1,228 @@
+//! Port search: a way between a host whose NAT gives each destination another port (hard) and one whose NAT does not (easy).
+//!
+//! The hard side sends from [`SOCKETS`] sockets to the easy side's address, so its NAT opens as many ports; the easy side probes ports of the hard side's
+//! outside address, those that the NAT's pattern makes likely first, then all the others in an order of its own. By the birthday rule
+//! one of the open ports is met after some 174 probes in the middle (measured: 8 of 8 runs, 8 to 954 probes; `notes/control-plane.md` section 3).
+//!
+//! # The budget
+//! A volunteer's router must not suffer: at most [`PROBES_PER_SECOND`] probes a second, at most [`MAPPINGS_MAX`] mappings (the hard side's sockets; the easy side
+//! uses one), at most [`TIME_MAX`], and one search of a host at a time.
+
+use std::{
+    net::{IpAddr, SocketAddr},
+    time::{Duration, Instant},
+};
+
+use super::{nat::PortPattern, via::SocketId};
+use crate::{entropy::Entropy, switch::PeerIndex};
+
+/// Probes a second of one search.
+pub(super) const PROBES_PER_SECOND: u32 = 100;
+/// Mappings one search may open at a NAT. Only [`SOCKETS`] are used; the rest is for NATs that count what the easy side does.
+pub(super) const MAPPINGS_MAX: u32 = 300;
+/// Sockets of the hard side: a quarter per cent of all ports.
+pub(super) const SOCKETS: u16 = 256;
+/// After this a search has found its way with 97 % probability, or will not.
+pub(super) const TIME_MAX: Duration = Duration::from_secs(12);
+/// Likely ports that are tried before the others.
+const LIKELY_MAX: i32 = 64;
+/// The first port a NAT gives (RFC 4787 REQ-3 keeps the well-known ones apart).
+const PORT_FIRST: u16 = 1024;
+const PORTS: u32 = 65_536 - PORT_FIRST as u32;
+
+const _: () = assert!(SOCKETS as u32 <= MAPPINGS_MAX);
+
+/// Which part a host has in a search.
+#[derive(Debug)]
+pub(super) enum Side {
+    /// Probes ports of this address.
+    Easy { address: IpAddr, likely: Vec<u16>, guessed: u32, start: u32, stride: u32 },
+    /// Probes this address from many sockets.
+    Hard { target: SocketAddr, sockets: Vec<SocketId>, turn: usize },
+}
+
+/// One search.
+#[derive(Debug)]
+pub(super) struct Search {
+    pub(super) peer: PeerIndex,
+    side: Side,
+    ends: Instant,
+    next: Instant,
+}
+
+/// What a search does next.
+#[derive(Debug, PartialEq, Eq)]
+pub(super) enum Act {
+    /// A probe to there, from this socket.
+    Probe(SocketId, SocketAddr),
+    /// A new socket is needed; then [`Search::opened`].
+    Open(SocketAddr),
+}
+
+impl Search {
+    /// The easy side's part.
+    pub(super) fn easy(
+        now: Instant,
+        peer: PeerIndex,
+        address: IpAddr,
+        ports: PortPattern,
+        known: &[u16],
+        entropy: &mut Entropy,
+    ) -> Self {
+        let likely = likely(ports, known);
+        // Any odd stride that does not share a factor with the number of ports visits each once: PORTS is 2^10 · 3^2 · 7.
+        let stride = loop {
+            let stride = entropy.below(PORTS) | 1;
+            if !stride.is_multiple_of(3) && !stride.is_multiple_of(7) {
+                break stride;
+            }
+        };
+        let side = Side::Easy { address, likely, guessed: 0, start: entropy.below(PORTS), stride };
+        Self { peer, side, ends: now + TIME_MAX, next: now }
+    }
+
+    /// The hard side's part.
+    pub(super) fn hard(now: Instant, peer: PeerIndex, target: SocketAddr) -> Self {
+        let side = Side::Hard { target, sockets: Vec::new(), turn: 0 };
+        Self { peer, side, ends: now + TIME_MAX, next: now }
+    }
+
+    /// When [`Self::take`] has something.
+    pub(super) fn next_at(&self) -> Instant {
+        self.next.min(self.ends)
+    }
+
+    pub(super) fn over(&self, now: Instant) -> bool {
+        now >= self.ends
+    }
+
+    /// What is to be done now.
+    pub(super) fn take(&mut self, now: Instant) -> Option<Act> {
+        if self.next > now || self.over(now) {
+            return None;
+        }
+        // Never more than one step behind: time that was slept through is lost, not made up for in a burst.
+        let step = Duration::from_secs(1) / PROBES_PER_SECOND;
+        self.next = (self.next + step).max(now);
+        match &mut self.side {
+            Side::Easy { address, likely, guessed, start, stride } => {
+                let port = match likely.pop() {
+                    Some(port) => port,
+                    None => {
+                        let place =
+                            (u64::from(*start) + u64::from(*guessed) * u64::from(*stride)) % u64::from(PORTS);
+                        *guessed += 1;
+                        PORT_FIRST + u16::try_from(place).expect("below PORTS")
+                    }
+                };
+                Some(Act::Probe(SocketId::MAIN, SocketAddr::new(*address, port)))
+            }
+            Side::Hard { target, sockets, .. } if sockets.len() < usize::from(SOCKETS) => {
+                Some(Act::Open(*target))
+            }
+            // Each once more in turn: the first may have been lost. A quarter of the rate keeps them all open.
+            Side::Hard { target, sockets, turn, .. } => {
+                self.next = now + step * 4;
+                *turn += 1;
+                let socket = *sockets.get(*turn % sockets.len().max(1))?;
+                Some(Act::Probe(socket, *target))
+            }
+        }
+    }
+
+    /// A socket was opened for [`Act::Open`]; the probe goes out with it.
+    pub(super) fn opened(&mut self, socket: SocketId) {
+        if let Side::Hard { sockets, .. } = &mut self.side {
+            sockets.push(socket);
+        }
+    }
+
+    /// The sockets to be closed, but for those in use.
+    pub(super) fn into_sockets(self) -> Vec<SocketId> {
+        match self.side {
+            Side::Easy { .. } => Vec::new(),
+            Side::Hard { sockets, .. } => sockets,
+        }
+    }
+}
+
+/// Ports that are more likely than others, the likeliest last.
+fn likely(ports: PortPattern, known: &[u16]) -> Vec<u16> {
+    let mut likely: Vec<u16> = match ports {
+        PortPattern::Sequential { last, step } => (1..=LIKELY_MAX)
+            .filter_map(|turn| u16::try_from(i32::from(last) + i32::from(step) * turn).ok())
+            .filter(|port| *port >= PORT_FIRST)
+            .collect(),
+        PortPattern::Preserving | PortPattern::Random => Vec::new(),
+    };
+    likely.extend(known.iter().filter(|port| **port >= PORT_FIRST));
+    likely.reverse();
+    likely
+}
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use super::*;
+    use crate::testing;
+
+    fn ports(search: &mut Search, now: Instant, seconds: u64) -> Vec<u16> {
+        let (mut at, end, mut ports) = (now, now + Duration::from_secs(seconds), Vec::new());
+        while at < end {
+            if let Some(Act::Probe(SocketId::MAIN, address)) = search.take(at) {
+                ports.push(address.port());
+            }
+            at += Duration::from_millis(1);
+        }
+        ports
+    }
+
+    #[test]
+    fn the_easy_side_guesses_no_port_twice_and_keeps_its_rate_and_time() {
+        let now = testing::now();
+        let mut entropy = Entropy::new([4; 32]);
+        let address = "198.51.100.1".parse().unwrap();
+        let mut search = Search::easy(now, testing::peer(1), address, PortPattern::Random, &[], &mut entropy);
+        let guessed = ports(&mut search, now, 30);
+        assert_eq!(guessed.len(), 1200);
+        assert_eq!(guessed.iter().collect::<BTreeSet<_>>().len(), guessed.len());
+        assert!(search.over(now + TIME_MAX));
+    }
+
+    #[test]
+    fn likely_ports_go_first() {
+        let now = testing::now();
+        let mut entropy = Entropy::new([4; 32]);
+        let address = "198.51.100.1".parse().unwrap();
+        let pattern = PortPattern::Sequential { last: 5000, step: 2 };
+        let mut search = Search::easy(now, testing::peer(1), address, pattern, &[7441], &mut entropy);
+        assert_eq!(ports(&mut search, now, 1)[..4], [5002, 5004, 5006, 5008]);
+    }
+
+    #[test]
+    fn the_hard_side_opens_its_sockets_within_the_rate_and_no_more() {
+        let now = testing::now();
+        let target = "192.0.2.1:9".parse().unwrap();
+        let mut search = Search::hard(now, testing::peer(1), target);
+        let (mut at, mut opened, mut probes) = (now, 0_u16, 0_u32);
+        while at < now + TIME_MAX {
+            match search.take(at) {
+                Some(Act::Open(to)) => {
+                    assert_eq!(to, target);
+                    opened += 1;
+                    search.opened(SocketId(opened));
+                }
+                Some(Act::Probe(socket, _)) => {
+                    assert!((1..=opened).contains(&socket.0));
+                    probes += 1;
+                }
+                None => {}
+            }
+            at += Duration::from_millis(1);
+        }
+        assert_eq!(opened, SOCKETS);
+        assert!(probes + u32::from(opened) <= 12 * PROBES_PER_SECOND);
+        assert_eq!(search.into_sockets().len(), usize::from(SOCKETS));
+    }
+}

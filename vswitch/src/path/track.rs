@@ -1,0 +1,333 @@
+//! One way to one peer: what was sent on it, what came back, and how good it is.
+//!
+//! ```text
+//!            wanted                    a probe answered, or sealed data
+//!  untried ─────────▶ burst of probes ─────────────────────────────────▶ alive
+//!                        ▲    │ none answered                              │ MISSES_MAX probes in a row missed
+//!                        │    ▼                                            ▼
+//!                        └─ unanswered ◀───────────────────────────────────┘     (wanted again, or a probe came by it: burst)
+//! ```
+
+use std::{
+    collections::VecDeque,
+    time::{Duration, Instant},
+};
+
+use super::{
+    candidate::CandidateKind,
+    schedule::Burst,
+    via::{Origin, Via},
+    view::{PathResult, PathView, TriedPath},
+};
+use crate::HostId;
+
+/// Probes in a row without an answer after which a path that worked does not any more.
+const MISSES_MAX: u32 = 3;
+/// Until a probe counts as missed, at least: twice the round trip on most paths.
+const WAIT_MIN: Duration = Duration::from_millis(150);
+/// The same for a path whose round trip is not known.
+const WAIT_FIRST: Duration = Duration::from_secs(1);
+/// Answers that come later than this are not waited for: longer than any usual round trip.
+const KEPT: Duration = Duration::from_secs(4);
+/// Probes of one path that may still be answered.
+const ASKED_MAX: usize = 12;
+
+/// How a way is known.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Kind {
+    /// The peer's node told it.
+    Candidate(CandidateKind),
+    /// A datagram of the peer's came from there.
+    Heard,
+    /// Through a relay; the cost is added where paths are compared.
+    Relay { relay: HostId, cost: Duration },
+}
+
+/// What a probe waits for.
+#[derive(Debug, Clone, Copy)]
+struct Asked {
+    serial: u64,
+    at: Instant,
+    missed: bool,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Phase {
+    Untried,
+    Burst(Burst),
+    Alive,
+    Unanswered,
+}
+
+/// See the module.
+#[derive(Debug)]
+pub(super) struct Track {
+    pub(super) kind: Kind,
+    pub(super) via: Via,
+    pub(super) origin: Origin,
+    phase: Phase,
+    asked: VecDeque<Asked>,
+    missed: u32,
+    round_trip: Option<Duration>,
+    answers: u32,
+    loss: f32,
+    heard: Option<Instant>,
+    sent: u32,
+    last_sent: Option<Instant>,
+}
+
+impl Track {
+    pub(super) fn new(kind: Kind, via: Via, origin: Origin) -> Self {
+        Self {
+            kind,
+            via,
+            origin,
+            phase: Phase::Untried,
+            asked: VecDeque::new(),
+            missed: 0,
+            round_trip: None,
+            answers: 0,
+            loss: 0.0,
+            heard: None,
+            sent: 0,
+            last_sent: None,
+        }
+    }
+
+    pub(super) fn alive(&self) -> bool {
+        self.phase == Phase::Alive
+    }
+
+    pub(super) fn direct(&self) -> bool {
+        !matches!(self.kind, Kind::Relay { .. })
+    }
+
+    pub(super) fn round_trip(&self) -> Option<Duration> {
+        self.round_trip
+    }
+
+    pub(super) fn loss(&self) -> f32 {
+        self.loss
+    }
+
+    /// Probes answered.
+    pub(super) fn answers(&self) -> u32 {
+        self.answers
+    }
+
+    pub(super) fn heard_at(&self) -> Option<Instant> {
+        self.heard
+    }
+
+    pub(super) fn last_sent(&self) -> Option<Instant> {
+        self.last_sent
+    }
+
+    /// Begins to probe, unless it works or is being probed.
+    pub(super) fn start(&mut self, now: Instant) {
+        if matches!(self.phase, Phase::Untried | Phase::Unanswered) {
+            self.restart(now);
+        }
+    }
+
+    /// Begins to probe anew, whatever was known.
+    pub(super) fn restart(&mut self, now: Instant) {
+        let wide = !matches!(
+            self.kind,
+            Kind::Candidate(CandidateKind::Local | CandidateKind::Stream) | Kind::Heard | Kind::Relay { .. }
+        );
+        self.phase = Phase::Burst(Burst::new(now, wide && self.heard.is_none()));
+    }
+
+    /// The burst's probe that is due, if one is: how many hops it lives.
+    pub(super) fn take_due(&mut self, now: Instant) -> Option<Option<u8>> {
+        match &mut self.phase {
+            Phase::Burst(burst) => burst.take(now),
+            _ => None,
+        }
+    }
+
+    /// When something is to be sent or counted as missed.
+    pub(super) fn next_at(&self) -> Option<Instant> {
+        let burst = match &self.phase {
+            Phase::Burst(burst) => burst.next_at(),
+            _ => None,
+        };
+        let wait = self.wait();
+        let overdue = self.asked.iter().find(|asked| !asked.missed).map(|asked| asked.at + wait);
+        burst.into_iter().chain(overdue).min()
+    }
+
+    /// A probe goes out.
+    pub(super) fn sent(&mut self, now: Instant, serial: u64) {
+        if self.asked.len() == ASKED_MAX {
+            self.asked.pop_front();
+        }
+        self.asked.push_back(Asked { serial, at: now, missed: false });
+        self.sent = self.sent.saturating_add(1);
+        self.last_sent = Some(now);
+    }
+
+    fn wait(&self) -> Duration {
+        self.round_trip.map_or(WAIT_FIRST, |rtt| (rtt * 2).max(WAIT_MIN))
+    }
+
+    /// Whether this probe was sent on this path and not answered yet.
+    pub(super) fn waits_for(&self, serial: u64) -> bool {
+        self.asked.iter().any(|asked| asked.serial == serial)
+    }
+
+    /// A probe was answered: the path works. False if it was not asked for.
+    pub(super) fn answered(&mut self, now: Instant, serial: u64) -> bool {
+        let Some(place) = self.asked.iter().position(|asked| asked.serial == serial) else { return false };
+        let Some(asked) = self.asked.remove(place) else { return false };
+        self.sample(now.saturating_duration_since(asked.at));
+        if !asked.missed {
+            self.count(false);
+        }
+        self.answers = self.answers.saturating_add(1);
+        self.heard(now);
+        true
+    }
+
+    /// Something of the peer's that proves itself came this way, or an answer that proves the way out too.
+    pub(super) fn heard(&mut self, now: Instant) {
+        self.heard = Some(now);
+        self.missed = 0;
+        self.phase = Phase::Alive;
+    }
+
+    /// Only towards us is it proved to work.
+    pub(super) fn arrived(&mut self, now: Instant) {
+        self.heard = Some(now);
+    }
+
+    /// A round trip measured inside the session that goes this way.
+    pub(super) fn sample(&mut self, sample: Duration) {
+        self.round_trip = Some(self.round_trip.map_or(sample, |old| (old * 7 + sample) / 8));
+    }
+
+    /// Counts what was not answered in time; true if the path is dead by it.
+    pub(super) fn expire(&mut self, now: Instant) -> bool {
+        let wait = self.wait();
+        self.asked.retain(|asked| asked.at + KEPT > now);
+        let overdue = |asked: &&mut Asked| !asked.missed && asked.at + wait <= now;
+        let missed = self.asked.iter_mut().filter(overdue).map(|asked| asked.missed = true).count();
+        for _ in 0..missed {
+            self.missed += 1;
+            self.count(true);
+        }
+        match self.phase {
+            Phase::Alive if self.missed >= MISSES_MAX => {
+                self.phase = Phase::Unanswered;
+                true
+            }
+            Phase::Burst(burst)
+                if burst.next_at().is_none() && self.asked.iter().all(|asked| asked.missed) =>
+            {
+                self.phase = Phase::Unanswered;
+                false
+            }
+            _ => false,
+        }
+    }
+
+    /// It is taken for dead without waiting for more probes.
+    pub(super) fn give_up(&mut self) {
+        self.phase = Phase::Unanswered;
+    }
+
+    fn count(&mut self, missed: bool) {
+        let sample = if missed { 1.0 } else { 0.0 };
+        self.loss += (sample - self.loss) / 8.0;
+    }
+
+    pub(super) fn view(&self) -> PathView {
+        match self.kind {
+            Kind::Candidate(kind) => PathView::Direct { address: self.via.address, kind: Some(kind) },
+            Kind::Heard => PathView::Direct { address: self.via.address, kind: None },
+            Kind::Relay { relay, .. } => PathView::Relay { relay, address: self.via.address },
+        }
+    }
+
+    pub(super) fn tried(&self, now: Instant) -> TriedPath {
+        let millis = |since: Duration| u64::try_from(since.as_millis()).unwrap_or(u64::MAX);
+        TriedPath {
+            path: self.view(),
+            result: match self.phase {
+                Phase::Untried => PathResult::Untried,
+                Phase::Burst(_) => PathResult::Probing,
+                Phase::Alive => PathResult::Alive,
+                Phase::Unanswered => PathResult::Unanswered,
+            },
+            round_trip_micros: self.round_trip.map(|rtt| u64::try_from(rtt.as_micros()).unwrap_or(u64::MAX)),
+            loss: self.loss,
+            heard_millis_ago: self.heard.map(|heard| millis(now.saturating_duration_since(heard))),
+            probes: self.sent,
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::testing;
+
+    fn track() -> Track {
+        let address = "192.0.2.1:9".parse().unwrap();
+        Track::new(Kind::Candidate(CandidateKind::Observed), Via::direct(address), Origin::direct(address))
+    }
+
+    #[test]
+    fn an_answer_makes_a_path_alive_and_misses_in_a_row_end_it() {
+        let now = testing::now();
+        let mut track = track();
+        track.start(now);
+        assert_eq!(track.take_due(now), Some(Some(super::super::schedule::FEW_HOPS)));
+        track.sent(now, 1);
+        assert!(!track.answered(now, 2), "not asked");
+        let after = now + Duration::from_millis(40);
+        assert!(track.answered(after, 1) && track.alive());
+        assert!(!track.answered(after, 1), "an answer counts once");
+        assert_eq!(track.round_trip(), Some(Duration::from_millis(40)));
+        let mut at = after;
+        for serial in 2..5 {
+            track.sent(at, serial);
+            at += WAIT_MIN;
+            assert_eq!(track.expire(at), serial == 4);
+        }
+        assert!(!track.alive() && track.loss() > 0.2);
+    }
+
+    #[test]
+    fn a_late_answer_still_counts() {
+        let now = testing::now();
+        let mut track = track();
+        track.start(now);
+        track.take_due(now);
+        track.sent(now, 1);
+        track.expire(now + WAIT_FIRST);
+        assert!(track.answered(now + Duration::from_secs(2), 1));
+        assert_eq!(track.round_trip(), Some(Duration::from_secs(2)));
+    }
+
+    #[test]
+    fn a_burst_without_an_answer_ends_and_may_begin_again() {
+        let mut now = testing::now();
+        let mut track = track();
+        track.start(now);
+        let mut sent = 0;
+        while let Some(at) = track.next_at() {
+            now = now.max(at);
+            while track.take_due(now).is_some() {
+                sent += 1;
+                track.sent(now, sent);
+            }
+            track.expire(now);
+        }
+        assert_eq!(sent, 9);
+        assert_eq!(track.tried(now).result, PathResult::Unanswered);
+        track.start(now);
+        assert_eq!(track.tried(now).result, PathResult::Probing);
+    }
+}

@@ -1,0 +1,87 @@
+//! Where a datagram is sent and where one came from, as drivers and workers see it.
+
+use std::net::SocketAddr;
+
+use crate::wire::{Onward, RELAYED_BYTES, relayed_header};
+
+const HEAD: u16 = 8;
+const _: () = assert!(HEAD as usize == RELAYED_BYTES);
+
+/// One of this host's sockets: [`SocketId::MAIN`] stands for the port all know, others were opened by port searches.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub(crate) struct SocketId(pub(crate) u16);
+
+impl SocketId {
+    pub(crate) const MAIN: Self = Self(0);
+}
+
+/// Where a datagram is sent.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Via {
+    pub(crate) socket: SocketId,
+    pub(crate) address: SocketAddr,
+    /// The relay's token, where `address` is a relay.
+    pub(crate) token: Option<u32>,
+}
+
+/// Where a datagram came from.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub(crate) struct Origin {
+    pub(crate) socket: SocketId,
+    pub(crate) address: SocketAddr,
+    /// What the last relay put on it.
+    pub(crate) token: Option<u32>,
+}
+
+impl Via {
+    pub(crate) fn direct(address: SocketAddr) -> Self {
+        Self { socket: SocketId::MAIN, address, token: None }
+    }
+
+    /// Bytes before each datagram that goes this way.
+    #[inline]
+    pub(crate) fn head_bytes(&self) -> usize {
+        if self.token.is_some() { RELAYED_BYTES } else { 0 }
+    }
+
+    /// The same, as sizes of datagrams are counted.
+    pub(crate) fn head(&self) -> u16 {
+        if self.token.is_some() { HEAD } else { 0 }
+    }
+
+    /// Writes what stands before each datagram.
+    #[inline]
+    pub(crate) fn write_head(&self, datagram: &mut [u8]) {
+        if let Some(token) = self.token {
+            datagram[..RELAYED_BYTES].copy_from_slice(&relayed_header(Onward::Relay, token));
+        }
+    }
+
+    /// A datagram as it is sent this way.
+    pub(crate) fn wrap(&self, datagram: &[u8]) -> Vec<u8> {
+        let mut wrapped = vec![0; self.head_bytes()];
+        self.write_head(&mut wrapped);
+        wrapped.extend_from_slice(datagram);
+        wrapped
+    }
+}
+
+impl Origin {
+    pub(crate) fn direct(address: SocketAddr) -> Self {
+        Self { socket: SocketId::MAIN, address, token: None }
+    }
+
+    /// Whether two datagrams came the same way. Through relays the token alone says so: a relay with several addresses may send from any.
+    #[inline]
+    pub(crate) fn same(&self, other: &Self) -> bool {
+        match (self.token, other.token) {
+            (None, None) => self.socket == other.socket && self.address == other.address,
+            (mine, theirs) => mine == theirs,
+        }
+    }
+
+    /// The way back, where that is the same address.
+    pub(crate) fn back(&self) -> Option<Via> {
+        self.token.is_none().then_some(Via { socket: self.socket, address: self.address, token: None })
+    }
+}

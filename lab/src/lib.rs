@@ -9,6 +9,7 @@
 //!                    └─ body                 the demo, a test or a bench: its network namespace is the wide network's router
 //!                         ├─ lab-host ─ lab-host-init (pid 1)    one emulated host: net, mount, pid, uts, ipc namespaces
 //!                         ├─ lab-spawn ─ command                 a command inside a host, its descriptors the caller's
+//!                         ├─ lab-gateway                         one LAN's switch, NAT and firewall
 //!                         └─ lab-middlebox                       delay, loss, … on one cable
 //! ```
 //! Everything below `lab-enter` dies with it, by the death signal of parents and by the end of pid namespaces, so nothing is left
@@ -24,13 +25,19 @@
 //! | [`capture`] | what crosses the underlay: counters, marker search, pcap |
 //! | [`middlebox`] | delay, jitter, loss, reorder, duplication, rate and MTU on a cable, by seed |
 //! | [`nat`] | a NAT of any kind of RFC 4787, pure |
+//! | [`firewall`] | rules and the memory of who spoke first, pure |
+//! | [`gateway`] | the box between a LAN and the world: both of these, an MTU, and an impaired cable |
+//! | [`case`] | a lab described in a small file, checked and built |
 //! | [`usage`] | memory and processor time of a process |
 //! | [`harness`] | tests that run inside a lab of their own |
 //!
 //! Knows nothing of Consort's planes; other crates of the workspace are not dependencies. Linux only.
 
 pub mod capture;
+pub mod case;
 pub mod enter;
+pub mod firewall;
+pub mod gateway;
 pub mod harness;
 pub mod host;
 pub mod middlebox;

@@ -33,6 +33,7 @@ pub(crate) const HOST_INIT: &str = "lab-host-init";
 pub(crate) const SPAWN: &str = "lab-spawn";
 pub(crate) const EXEC: &str = "lab-exec";
 pub(crate) const MIDDLEBOX: &str = "lab-middlebox";
+pub(crate) const GATEWAY: &str = "lab-gateway";
 
 /// Runs an internal subcommand if `args` (with the program's name first) asks for one, and returns its exit code.
 pub fn main(args: &[OsString]) -> Option<i32> {
@@ -44,6 +45,7 @@ pub fn main(args: &[OsString]) -> Option<i32> {
         HOST_INIT => crate::host::init::main(&arguments),
         SPAWN => crate::host::spawn::main(&arguments),
         EXEC => crate::host::spawn::exec_main(&arguments),
+        GATEWAY => crate::gateway::process::main(&arguments),
         MIDDLEBOX => crate::middlebox::process::main(&arguments),
         _ => return None,
     };

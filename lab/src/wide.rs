@@ -10,8 +10,10 @@
 //! | 64 | 203.0.113.2/30 | `2001:db8:40::2/64` | `wan64` |
 //! | 128 | 192.0.2.2/30 | `2001:db8:80::2/64` | `wan128` |
 //!
-//! Address 1 of each subnet is the router's.
+//! Address 1 of each subnet is the router's. A gateway has address 2 of its subnet; its LAN has `2001:db8:8000+N::/64` and, without a NAT,
+//! 198.18.N.0/24.
 
+use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
@@ -19,12 +21,16 @@ use crate::host::Host;
 use crate::middlebox::{Impairment, MiddleBox};
 use crate::netlink::Hop;
 use crate::sysctl::{self, SysctlError};
-use crate::{Netlink, NetlinkError};
+use crate::{Netlink, NetlinkError, Netns};
 
 /// Subnets of four addresses in three documentation ranges.
 pub const HOSTS_MAX: usize = 3 * SUBNETS_PER_RANGE;
 const SUBNETS_PER_RANGE: usize = 64;
 const RANGES: [[u8; 3]; 3] = [[198, 51, 100], [203, 0, 113], [192, 0, 2]];
+/// The third number of a gateway's IPv6 LAN is this much above that of its subnet.
+const LAN_IPV6: u16 = 0x8000;
+/// What crosses the cable to a gateway; its own limit may be lower.
+const GATEWAY_MTU: u32 = 1500;
 /// The name of a host's link to the wide network.
 pub const HOST_LINK: &str = "eth0";
 
@@ -41,6 +47,12 @@ pub enum WideError {
     /// A setting was refused.
     #[error(transparent)]
     Sysctl(#[from] SysctlError),
+    /// A LAN has as many hosts as it has addresses for.
+    #[error("a LAN has room for {} hosts and gateways", crate::gateway::PORTS_MAX)]
+    LanFull,
+    /// A gateway is not cabled as this needs it.
+    #[error("the gateway is not cabled to what this needs: the wide network, or a LAN with IPv4")]
+    NotCabled,
     /// A namespace could not be entered, or the middle box not started.
     #[error("cable a host: {0}")]
     System(#[from] io::Error),
@@ -80,14 +92,35 @@ pub struct Place {
 #[derive(Debug)]
 pub struct Wide {
     router: Netlink,
+    /// Subnets given away.
     hosts: usize,
+    /// Addresses led to a gateway's link beside that of its subnet.
+    led: BTreeMap<String, Ipv4Addr>,
+}
+
+/// What of a gateway's LAN has addresses of the wide network.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Routed {
+    pub(crate) ipv4: bool,
+    pub(crate) ipv6: bool,
+}
+
+/// A gateway's place in the wide network.
+#[derive(Debug)]
+pub(crate) struct GatewayPlace {
+    pub(crate) next_hop: [u8; 6],
+    pub(crate) ipv4: Ipv4Addr,
+    pub(crate) ipv6: Ipv6Addr,
+    pub(crate) lan_ipv4: Option<Ipv4Addr>,
+    pub(crate) lan_ipv6: Option<Ipv6Addr>,
+    pub(crate) router_link: String,
 }
 
 impl Wide {
     /// Makes the calling thread's namespace the router.
     pub fn new() -> Result<Self, WideError> {
         sysctl::set_forwarding()?;
-        Ok(Self { router: Netlink::open()?, hosts: 0 })
+        Ok(Self { router: Netlink::open()?, hosts: 0, led: BTreeMap::new() })
     }
 
     /// Gives a host a subnet, a cable, addresses and default routes.
@@ -125,6 +158,58 @@ impl Wide {
             inside.add_route(default, 0, Hop::Via(ours))?;
         }
         Ok(Place { ipv4: plan.ipv4(2), ipv6: plan.ipv6(2), router_link: plan.router_link, middlebox })
+    }
+
+    /// Gives a gateway a subnet and a cable, and leads to it what its LAN wants led there.
+    pub(crate) fn attach_gateway(
+        &mut self,
+        namespace: &Netns,
+        link: &str,
+        routed: Routed,
+    ) -> Result<GatewayPlace, WideError> {
+        let plan = Plan::of(self.hosts).ok_or(WideError::Full)?;
+        self.hosts += 1;
+        self.router.create_veth(&plan.router_link, link, Some(namespace), GATEWAY_MTU)?;
+        self.router.set_real_wire(&plan.router_link)?;
+        self.router.set_up(&plan.router_link)?;
+        for (ours, _, prefix_len, _) in plan.addresses() {
+            self.router.add_address(&plan.router_link, ours, prefix_len)?;
+        }
+        let lan_ipv4 = routed.ipv4.then(|| plan.lan_ipv4()).transpose()?;
+        if let Some(prefix) = lan_ipv4 {
+            self.router.add_route(prefix.into(), 24, Hop::Via(plan.ipv4(2).into()))?;
+        }
+        let lan_ipv6 = routed.ipv6.then(|| plan.lan_ipv6());
+        if let Some(prefix) = lan_ipv6 {
+            self.router.add_route(prefix.into(), 64, Hop::Via(plan.ipv6(2).into()))?;
+        }
+        Ok(GatewayPlace {
+            next_hop: self.router.link_address(&plan.router_link)?,
+            ipv4: plan.ipv4(2),
+            ipv6: plan.ipv6(2),
+            lan_ipv4,
+            lan_ipv6,
+            router_link: plan.router_link,
+        })
+    }
+
+    /// Another address for the gateway behind a link: each time one that nobody had before.
+    pub(crate) fn another_address(&mut self, link: &str, old: Ipv4Addr) -> Result<Ipv4Addr, WideError> {
+        let plan = Plan::of(self.hosts).ok_or(WideError::Full)?;
+        self.hosts += 1;
+        let new = plan.ipv4(2);
+        // The subnet of a gateway's first address stays: its router has an address there.
+        if self.led.get(link) == Some(&old) {
+            self.router.remove_route(old.into(), 32, Hop::Device(link))?;
+        }
+        self.router.add_route(new.into(), 32, Hop::Device(link))?;
+        self.led.insert(link.to_owned(), new);
+        Ok(new)
+    }
+
+    /// Takes a host's cable away, with its addresses and routes; the host may be cabled elsewhere then.
+    pub fn detach(&mut self, host: &Host) -> Result<(), WideError> {
+        Ok(Netlink::open_in(host.netns())?.delete_link(HOST_LINK)?)
     }
 
     /// Pulls a host's cable out of the router.
@@ -166,6 +251,16 @@ impl Plan {
 
     fn ipv6(&self, last: u16) -> Ipv6Addr {
         Ipv6Addr::new(0x2001, 0xdb8, self.host, 0, 0, 0, 0, last)
+    }
+
+    /// The addresses of a gateway's LAN where they are routed: from the range for benchmarks (RFC 2544), the only other one that nobody has.
+    fn lan_ipv4(&self) -> Result<Ipv4Addr, WideError> {
+        let third = u8::try_from(self.host).map_err(|_| WideError::Full)?;
+        Ok(Ipv4Addr::new(198, 18, third, 0))
+    }
+
+    fn lan_ipv6(&self) -> Ipv6Addr {
+        Ipv6Addr::new(0x2001, 0xdb8, LAN_IPV6 + self.host, 0, 0, 0, 0, 0)
     }
 
     /// For each IP version: the router's address, the host's, the subnet's prefix length, and what stands for "everywhere".

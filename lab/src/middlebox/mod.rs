@@ -20,6 +20,8 @@ use std::io::{self, BufRead as _, BufReader, Write as _};
 use std::process::{Child, ChildStdin, Stdio};
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 use crate::host::Host;
 use crate::process::subcommand;
 use crate::wide::{HOST_LINK, WideError};
@@ -30,7 +32,7 @@ const INNER: &str = "inner";
 const OUTER: &str = "outer";
 
 /// What happens to frames, in each direction.
-#[derive(Debug, Clone, Copy, PartialEq)]
+#[derive(Debug, Clone, Copy, PartialEq, Serialize, Deserialize)]
 pub struct Impairment {
     /// Time on the way.
     pub delay: Duration,
@@ -102,7 +104,7 @@ impl MiddleBox {
         router.create_veth(router_link, OUTER, Some(&namespace), mtu)?;
         inside.create_veth(INNER, HOST_LINK, Some(host.netns()), mtu)?;
         for link in [INNER, OUTER] {
-            inside.set_real_wire(link)?;
+            inside.set_wire_through(link)?;
             inside.set_up(link)?;
         }
         made.change(impairment)?;

@@ -2,8 +2,11 @@
 
 use std::time::Duration;
 
+use serde::{Deserialize, Serialize};
+
 /// On what of the other end a mapping, or a filter, depends (RFC 4787, sections 4.1 and 5).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Dependence {
     /// On nothing of it.
     EndpointIndependent,
@@ -14,7 +17,8 @@ pub enum Dependence {
 }
 
 /// How an outside port is chosen (RFC 4787, section 4.2).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Ports {
     /// The inside port where it is free, else the next free one of the same parity and range.
     Preserving,
@@ -31,7 +35,8 @@ pub enum Ports {
 }
 
 /// Whether two hosts inside may meet by their outside addresses (RFC 4787, section 6).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Hairpin {
     /// They may; each sees the other's outside address and port as the source.
     Yes,
@@ -40,7 +45,8 @@ pub enum Hairpin {
 }
 
 /// Which outside address a host gets, where there are several (RFC 4787, section 4.1).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Pooling {
     /// Always the same one.
     Paired,
@@ -49,7 +55,8 @@ pub enum Pooling {
 }
 
 /// What keeps a mapping alive (RFC 4787, section 4.3).
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Refresh {
     /// What goes out.
     Outbound,
@@ -58,7 +65,8 @@ pub enum Refresh {
 }
 
 /// What happens to what nobody inside has asked for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "kebab-case")]
 pub enum Unsolicited {
     /// Dropped without a word.
     Drop,
@@ -70,7 +78,7 @@ pub enum Unsolicited {
 }
 
 /// How long things live unused.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Timeouts {
     /// A UDP mapping; RFC 4787 asks for at least two minutes, the field has 20 s too.
     pub udp: Duration,
@@ -94,7 +102,7 @@ impl Default for Timeouts {
 }
 
 /// All that a NAT does.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Behaviour {
     /// When an inside endpoint keeps its outside endpoint.
     pub mapping: Dependence,

@@ -116,9 +116,13 @@ impl Nat {
         self.fragments = Fragments::default();
     }
 
-    /// Gives it another outside address, as a provider does overnight; all mappings are void.
-    pub fn readdress(&mut self, outside: Ipv4Addr) {
-        self.outside = vec![outside];
+    /// Gives it other outside addresses, at least one, as a provider does overnight; all mappings are void.
+    ///
+    /// # Panics
+    /// Without an outside address.
+    pub fn readdress(&mut self, outside: Vec<Ipv4Addr>) {
+        assert!(!outside.is_empty(), "a NAT has an outside address");
+        self.outside = outside;
         self.restart();
     }
 

@@ -42,9 +42,14 @@ impl Netlink {
     /// Makes a link behave as a card on a real wire: only finished frames of at most its MTU leave it, and those that arrive go through the
     /// kernel's receive offload.
     pub fn set_real_wire(&mut self, link: &str) -> Result<(), NetlinkError> {
-        let off = WIRE_OFF.map(|feature| (feature, false));
-        self.set_features(link, &off)?;
+        self.set_wire_through(link)?;
         self.set_features(link, &[(WIRE_ON, true)])
+    }
+
+    /// Makes a link the end of a real wire inside a box that passes frames on as they came: nothing leaves it that a wire would not carry,
+    /// and nothing that arrives is merged, because it could not be sent on whole.
+    pub fn set_wire_through(&mut self, link: &str) -> Result<(), NetlinkError> {
+        self.set_features(link, &WIRE_OFF.map(|feature| (feature, false)))
     }
 
     /// Switches offload features by their kernel names.

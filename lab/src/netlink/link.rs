@@ -108,6 +108,15 @@ impl Netlink {
         number_at(&body, 4).ok_or_else(|| short_answer(name))
     }
 
+    /// A link's Ethernet address.
+    pub fn link_address(&mut self, name: &str) -> Result<[u8; 6], NetlinkError> {
+        let body = self.link(name)?;
+        body.get(INTERFACE_HEADER_BYTES..)
+            .and_then(|attributes| attribute(attributes, IFLA_ADDRESS))
+            .and_then(|address| address.try_into().ok())
+            .ok_or_else(|| short_answer(name))
+    }
+
     /// What a link counted so far.
     pub fn link_statistics(&mut self, name: &str) -> Result<LinkStatistics, NetlinkError> {
         let body = self.link(name)?;

@@ -10,7 +10,8 @@
 //! key = "..."                    # the overlay this node belongs to, and no other
 //! [data]
 //! listen = "0.0.0.0:7441"
-//! relay = false
+//! relay = { rate = "100Mbit/s", peers = 64 }   # or true, or false
+//! map_ports = true
 //! mtu = 1500
 //! workers = 2
 //! [share]
@@ -44,7 +45,7 @@ pub const CONFIG_BYTES_MAX: u64 = 1 << 20;
 /// The sections and their keys; the one list of both.
 const KNOWN: [(&str, &[&str]); 5] = [
     ("overlay", &["listen", "bootstrap", "key"]),
-    ("data", &["listen", "relay", "mtu", "workers"]),
+    ("data", &["listen", "relay", "map_ports", "mtu", "workers"]),
     ("share", &["cpus", "memory", "disk", "machines", "hours", "idle_only", "allow"]),
     ("images", &["cache"]),
     ("api", &["tcp"]),
@@ -84,8 +85,10 @@ pub struct OverlaySection {
 pub struct DataSection {
     /// Address of the data plane, `IP:PORT`.
     pub listen: Option<Spanned<String>>,
-    /// Whether this node forwards for others.
-    pub relay: Option<Spanned<bool>>,
+    /// Whether this node forwards for others, and how much.
+    pub relay: Option<Spanned<Relaying>>,
+    /// Whether the router is asked for a port (UPnP, NAT-PMP, PCP).
+    pub map_ports: Option<bool>,
     /// The largest frame payload machines are told.
     pub mtu: Option<Spanned<i64>>,
     /// Threads that move frames.
@@ -126,6 +129,26 @@ pub struct ImagesSection {
 pub struct ApiSection {
     /// A loopback address, `IP:PORT`.
     pub tcp: Option<Spanned<String>>,
+}
+
+/// `relay = true`, or with caps.
+#[derive(Debug, Deserialize)]
+#[serde(untagged, expecting = "expected true, false or { rate = \"100Mbit/s\", peers = 64 }")]
+pub enum Relaying {
+    /// With the default caps, or not.
+    Simply(bool),
+    /// With the owner's caps.
+    Capped(RelayCaps),
+}
+
+/// The owner's caps on relaying.
+#[derive(Debug, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct RelayCaps {
+    /// Bits per second of all that is forwarded, with a unit.
+    pub rate: Option<String>,
+    /// Hosts relayed for at once.
+    pub peers: Option<i64>,
 }
 
 /// One text or a list of texts.

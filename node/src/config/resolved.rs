@@ -10,7 +10,7 @@ use std::path::{Path, PathBuf};
 use toml::Spanned;
 
 use super::args::NodeArgs;
-use super::file::{self, ConfigFile, OneOrMany, Source};
+use super::file::{self, ConfigFile, OneOrMany, Relaying, Source};
 use super::{paths, units};
 use crate::failure::Failure;
 
@@ -35,6 +35,18 @@ pub const DEFAULT_MTU: u16 = 1_500;
 /// The most threads that may move frames; beyond it their queues cost more than they carry.
 pub const WORKERS_MAX: usize = 64;
 
+/// Hosts a relay serves at once when its owner does not say: what a small host's tables and its owner's patience bear.
+pub const DEFAULT_RELAY_PEERS_MAX: u64 = 64;
+
+/// The most hosts a relay may serve; every host takes two legs for each other host it reaches so.
+pub const RELAY_PEERS_MAX: u64 = 1_024;
+
+/// Bits per second a relay forwards when its owner does not say: a tenth of a usual fibre line.
+pub const DEFAULT_RELAY_RATE: u64 = 100_000_000;
+
+/// The least rate an owner may set, below which not even handshakes pass in time.
+pub const RELAY_RATE_MIN: u64 = 100_000;
+
 /// Everything the daemon needs to know to start.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct NodeConfig {
@@ -46,6 +58,10 @@ pub struct NodeConfig {
     pub data: SocketAddr,
     /// Threads that move frames.
     pub data_workers: NonZeroUsize,
+    /// What this host forwards for others; none: nothing, unless its owner asks for it.
+    pub relay: Option<Relay>,
+    /// Whether the router is asked for a port (UPnP, NAT-PMP, PCP).
+    pub map_ports: bool,
     /// MTU of the machines' interfaces.
     pub mtu: u16,
     /// Tickets of the overlay to join when the node is in none.
@@ -56,6 +72,15 @@ pub struct NodeConfig {
     pub share: Share,
     /// A loopback address for the API beside the socket.
     pub api_tcp: Option<SocketAddr>,
+}
+
+/// What a host forwards for others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Relay {
+    /// Bits per second of all that is forwarded.
+    pub rate_bits_per_s: u64,
+    /// Hosts served at once.
+    pub peers_max: u64,
 }
 
 /// What the owner gives to others' machines.
@@ -170,6 +195,11 @@ pub fn resolve(
             }
             None => totals.cpus.min(NonZeroUsize::new(WORKERS_MAX).unwrap_or(NonZeroUsize::MIN)),
         },
+        relay: match &file.data.relay {
+            Some(written) => reader.relay(written)?,
+            None => None,
+        },
+        map_ports: file.data.map_ports.unwrap_or(true),
         mtu: match &file.data.mtu {
             Some(written) => {
                 let (least, most) = (u64::from(*MTU_RANGE.start()), u64::from(*MTU_RANGE.end()));
@@ -286,6 +316,37 @@ impl Reader<'_> {
             .map_err(|error| self.refuse(key, written, "bad_unit", &error, units::SIZE_REMEDY))
     }
 
+    fn relay(&self, written: &Spanned<Relaying>) -> Result<Option<Relay>, Failure> {
+        let usual = Relay { rate_bits_per_s: DEFAULT_RELAY_RATE, peers_max: DEFAULT_RELAY_PEERS_MAX };
+        let caps = match written.get_ref() {
+            Relaying::Simply(relays) => return Ok(relays.then_some(usual)),
+            Relaying::Capped(caps) => caps,
+        };
+        let rate_bits_per_s = match &caps.rate {
+            None => usual.rate_bits_per_s,
+            Some(rate) => units::parse_rate(rate).map_err(|error| {
+                self.refuse("data.relay.rate", written, "bad_unit", &error, units::RATE_REMEDY)
+            })?,
+        };
+        if rate_bits_per_s < RELAY_RATE_MIN {
+            let why = format!("{rate_bits_per_s} bit/s is less than a relay is of use with");
+            let remedy = format!("give at least {}kbit/s, or `relay = false`", RELAY_RATE_MIN / 1_000);
+            return Err(self.refuse("data.relay.rate", written, "out_of_range", &why, &remedy));
+        }
+        let peers_max = match caps.peers {
+            None => usual.peers_max,
+            Some(peers) => u64::try_from(peers)
+                .ok()
+                .filter(|peers| (2..=RELAY_PEERS_MAX).contains(peers))
+                .ok_or_else(|| {
+                    let why = format!("{peers} is out of range");
+                    let remedy = format!("give a number from 2 to {RELAY_PEERS_MAX}");
+                    self.refuse("data.relay.peers", written, "out_of_range", &why, &remedy)
+                })?,
+        };
+        Ok(Some(Relay { rate_bits_per_s, peers_max }))
+    }
+
     fn whole(&self, key: &str, written: &Spanned<i64>, least: u64, most: u64) -> Result<u64, Failure> {
         u64::try_from(*written.get_ref()).ok().filter(|number| (least..=most).contains(number)).ok_or_else(
             || {
@@ -344,9 +405,6 @@ impl Reader<'_> {
             }
             .remedy("remove the line")
         };
-        if let Some(written) = file.data.relay.as_ref().filter(|relay| *relay.get_ref()) {
-            return Err(refuse("data.relay", self.source.place(&written.span())));
-        }
         if let Some(written) = &file.share.hours {
             return Err(refuse("share.hours", self.source.place(&written.span())));
         }
@@ -440,12 +498,31 @@ mod tests {
             "[share]\nhours = \"18:00-08:00\"\n",
             "[share]\nidle_only = true\n",
             "[images]\ncache = \"1GiB\"\n",
-            "[data]\nrelay = true\n",
         ] {
             let failure = resolved(text).unwrap_err();
             assert_eq!((failure.code.as_str(), failure.exit().number()), ("not_yet_supported", 3), "{text}");
         }
-        assert!(resolved("[share]\nidle_only = false\n[data]\nrelay = false\n").is_ok());
+        assert!(resolved("[share]\nidle_only = false\n").is_ok());
+    }
+
+    #[test]
+    fn a_host_relays_only_if_its_owner_says_so_and_within_his_caps() {
+        assert_eq!(resolved("").unwrap().relay, None);
+        assert_eq!(resolved("[data]\nrelay = false\n").unwrap().relay, None);
+        let usual = resolved("[data]\nrelay = true\n").unwrap().relay.unwrap();
+        assert_eq!((usual.rate_bits_per_s, usual.peers_max), (DEFAULT_RELAY_RATE, DEFAULT_RELAY_PEERS_MAX));
+        let capped = resolved("[data]\nrelay = { rate = \"20Mbit/s\", peers = 8 }\n").unwrap().relay.unwrap();
+        assert_eq!((capped.rate_bits_per_s, capped.peers_max), (20_000_000, 8));
+        for (text, code) in [
+            ("relay = { rate = \"20\" }", "bad_unit"),
+            ("relay = { rate = \"1bit/s\" }", "out_of_range"),
+            ("relay = { peers = 1 }", "out_of_range"),
+            ("relay = { speed = 1 }", "config_wrong_type"),
+        ] {
+            let failure = resolved(&format!("[data]\n{text}\n")).unwrap_err();
+            assert_eq!(failure.code, code, "{text}: {failure}");
+            assert!(failure.to_string().contains("line 2"), "{failure}");
+        }
     }
 
     #[test]

@@ -41,6 +41,27 @@ pub const DURATION_REMEDY: &str = "write a duration such as 90s, 10m, 2h or 1h30
 /// How CPUs are written, for texts that name the remedy.
 pub const CPUS_REMEDY: &str = "write a number of CPUs such as 2 or 1.5";
 
+/// The units of rates, for texts that name the remedy.
+pub const RATE_REMEDY: &str = "write a rate such as 500kbit/s, 100Mbit/s or 1Gbit/s";
+
+/// A rate in bits per second, from text such as `100Mbit/s`.
+///
+/// # Errors
+/// If the text is not a whole number followed by a known unit.
+pub fn parse_rate(written: &str) -> Result<u64, UnitError> {
+    let written = written.trim();
+    let (number, rest) = number_and_rest(written)?;
+    let factor: u64 = match rest.trim_start() {
+        "" => return Err(UnitError::NoUnit { written: written.to_owned() }),
+        "bit/s" => 1,
+        "kbit/s" => 1_000,
+        "Mbit/s" => 1_000_000,
+        "Gbit/s" => 1_000_000_000,
+        unit => return Err(UnitError::UnknownUnit { written: written.to_owned(), unit: unit.to_owned() }),
+    };
+    number.checked_mul(factor).ok_or_else(|| UnitError::TooLarge(written.to_owned()))
+}
+
 fn number_and_rest(written: &str) -> Result<(u64, &str), UnitError> {
     let digits = written.find(|c: char| !c.is_ascii_digit()).unwrap_or(written.len());
     if digits == 0 {

@@ -254,26 +254,10 @@ pub enum RelayOutcome {
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct RelayAttempt {
     /// Which.
-    #[serde(with = "host_text")]
     #[schema(value_type = String)]
     pub relay: consort_overlay::HostId,
     /// What came of it.
     pub outcome: RelayOutcome,
-}
-
-/// A host's name as text, for JSON and for the wire alike.
-mod host_text {
-    use consort_overlay::HostId;
-    use serde::{Deserialize, Deserializer, Serializer, de::Error};
-
-    pub(super) fn serialize<S: Serializer>(host: &HostId, serializer: S) -> Result<S::Ok, S::Error> {
-        serializer.collect_str(host)
-    }
-
-    pub(super) fn deserialize<'de, D: Deserializer<'de>>(deserializer: D) -> Result<HostId, D::Error> {
-        let text = String::deserialize(deserializer)?;
-        text.parse().map_err(|_| D::Error::custom("not a host's name"))
-    }
 }
 
 /// Whether the two hosts told each other their candidates.
@@ -321,6 +305,8 @@ pub struct Side {
     pub dns: Option<bool>,
     /// Members it is connected with.
     pub members_connected: u16,
+    /// Whether some member is connected over UDP (QUIC): then it is not UDP as such that does not pass.
+    pub quic_somewhere: bool,
     /// Datagrams the kernel dropped because the data plane did not keep up.
     pub receive_drops: u64,
     /// The control connection to the other.

@@ -121,6 +121,12 @@ const RULES: &[Rule] = &[
         remedy: "check the name (`consort members` lists whom {near} knows); if it is right, {far} has not been in reach for {record_life} minutes",
     },
     Rule {
+        code: Code::NoRoute,
+        holds: |facts| dead(facts) && failure(&facts.near) == Some(ControlFailure::NetworkUnreachable),
+        cause: "{near} has no way to any address of {far}: its system refuses to send there",
+        remedy: "check the routes of {near} (a default route), or give {far} an address that {near} can reach",
+    },
+    Rule {
         code: Code::Isolated,
         holds: |facts| {
             dead(facts)
@@ -130,12 +136,6 @@ const RULES: &[Rule] = &[
         },
         cause: "no member at all answers {near}: not only {far} is out of reach",
         remedy: "check the network and firewall of {near}: TCP and UDP to the members' control port, see `consort peers`",
-    },
-    Rule {
-        code: Code::NoRoute,
-        holds: |facts| dead(facts) && failure(&facts.near) == Some(ControlFailure::NetworkUnreachable),
-        cause: "{near} has no way to any address of {far}: its system refuses to send there",
-        remedy: "check the routes of {near} (a default route), or give {far} an address that {near} can reach",
     },
     Rule {
         code: Code::FamiliesDiffer,
@@ -183,26 +183,6 @@ const RULES: &[Rule] = &[
         remedy: "nothing is wrong; `consort topology show` shows the way, and the operator can change it",
     },
     Rule {
-        code: Code::UdpBlockedBoth,
-        holds: |facts| {
-            detour(facts) && facts.near.nat == Nat::Blocked && far(facts, |far| far.nat == Nat::Blocked)
-        },
-        cause: "UDP does not pass at {near} nor at {far}: no member's datagram comes back to either",
-        remedy: "allow outgoing UDP in both firewalls; until then the link goes inside the control plane, slower",
-    },
-    Rule {
-        code: Code::UdpBlockedHere,
-        holds: |facts| detour(facts) && facts.near.nat == Nat::Blocked,
-        cause: "UDP does not pass at {near}: no member's datagram comes back to it",
-        remedy: "allow outgoing UDP in the firewall of {near}; until then the link goes inside the control plane, slower",
-    },
-    Rule {
-        code: Code::UdpBlockedThere,
-        holds: |facts| detour(facts) && far(facts, |far| far.nat == Nat::Blocked),
-        cause: "UDP does not pass at {far}: no member's datagram comes back to it",
-        remedy: "allow outgoing UDP in the firewall of {far}; until then the link goes inside the control plane, slower",
-    },
-    Rule {
         code: Code::OneWayIn,
         holds: |facts| {
             detour(facts)
@@ -221,30 +201,30 @@ const RULES: &[Rule] = &[
         remedy: "look at the firewall before {far}: it must let answers to its own UDP datagrams in (stateful), from the address they were sent to",
     },
     Rule {
+        code: Code::UdpBlockedBoth,
+        holds: |facts| detour(facts) && udp_blocked(&facts.near) && far(facts, |far| udp_blocked(far)),
+        cause: "UDP does not pass at {near} nor at {far}: no member's datagram comes back to either",
+        remedy: "allow outgoing UDP in both firewalls; until then the link goes inside the control plane, slower",
+    },
+    Rule {
+        code: Code::UdpBlockedHere,
+        holds: |facts| detour(facts) && udp_blocked(&facts.near),
+        cause: "UDP does not pass at {near}: no member's datagram comes back to it",
+        remedy: "allow outgoing UDP in the firewall of {near}; until then the link goes inside the control plane, slower",
+    },
+    Rule {
+        code: Code::UdpBlockedThere,
+        holds: |facts| detour(facts) && far(facts, |far| udp_blocked(far)),
+        cause: "UDP does not pass at {far}: no member's datagram comes back to it",
+        remedy: "allow outgoing UDP in the firewall of {far}; until then the link goes inside the control plane, slower",
+    },
+    Rule {
         code: Code::NoHairpin,
         holds: |facts| {
             detour(facts) && far(facts, |far| share_outside(&facts.near, far)) && locals_silent(&facts.near)
         },
         cause: "{near} and {far} share one outside address, but do not reach each other inside: their network keeps its hosts apart, and its NAT does not send their datagrams back in",
         remedy: "switch off client isolation between the two, or hairpin translation on in their router",
-    },
-    Rule {
-        code: Code::SymmetricBoth,
-        holds: |facts| detour(facts) && facts.near.nat.is_hard() && far(facts, |far| far.nat.is_hard()),
-        cause: "both NATs choose another outside address for each destination ({near}: {nat}; {far}: {nat_far}), so neither can tell the other where to send",
-        remedy: "open a port for one of them: UPnP, NAT-PMP or PCP in its router (the node asks by itself), or forward the data port by hand",
-    },
-    Rule {
-        code: Code::SearchSpent,
-        holds: |facts| detour(facts) && one_hard(facts) && facts.near.link.search_spent,
-        cause: "one NAT chooses another outside address for each destination, and the search for it ended without success within its budget",
-        remedy: "it is tried again by itself; a port opened in that router (UPnP, NAT-PMP, PCP or by hand) makes it certain",
-    },
-    Rule {
-        code: Code::Searching,
-        holds: |facts| detour(facts) && one_hard(facts) && facts.near.link.searching,
-        cause: "one NAT chooses another outside address for each destination, and the right port is being searched",
-        remedy: "wait some seconds",
     },
     Rule {
         code: Code::MeetTooOften,
@@ -261,57 +241,76 @@ const RULES: &[Rule] = &[
     Rule {
         code: Code::DataPortBlocked,
         holds: |facts| {
+            let apart = facts.near.nat == Nat::Blocked || far(facts, |far| far.nat == Nat::Blocked);
+            let silent =
+                far(facts, |far| !far.link.heard) && !facts.near.link.heard && tried_in_vain(&facts.near);
             detour(facts)
                 && is_connected(&facts.near)
-                && far(facts, |far| !far.link.heard)
-                && !facts.near.link.heard
-                && tried_in_vain(&facts.near)
                 && facts.near.topology == TopologyFact::Allowed
+                && (apart || silent && !needs_relay(facts))
         },
         cause: "the control plane connects, but no datagram to or from the data ports passes between {near} and {far} in either direction",
         remedy: "allow UDP to the data port (that of the control plane plus one, unless configured) in the firewalls between them",
     },
     Rule {
-        code: Code::NatUnknown,
-        holds: |facts| detour(facts) && facts.near.nat == Nat::Unknown && wanted(facts),
-        cause: "{near} does not know yet how its NAT behaves: fewer than two members answered its probes",
-        remedy: "wait some seconds; a second member with a public address helps",
+        code: Code::Searching,
+        holds: |facts| detour(facts) && one_hard(facts) && facts.near.link.searching,
+        cause: "one NAT chooses another outside address for each destination, and the right port is being searched",
+        remedy: "wait some seconds",
     },
     Rule {
         code: Code::RelaySilent,
-        holds: |facts| dead(facts) && wanted(facts) && any_relay(facts, RelayOutcome::Silent),
+        holds: |facts| unrelayed(facts) && wanted(facts) && any_relay(facts, RelayOutcome::Silent),
         cause: "there is no direct path, and nothing comes through the relays that gave a leg",
         remedy: "see the relays' own state with `consort why RELAY {far}`; another one is tried by itself",
     },
     Rule {
         code: Code::RelaysFull,
-        holds: |facts| dead(facts) && wanted(facts) && any_relay(facts, RelayOutcome::Full),
+        holds: |facts| unrelayed(facts) && wanted(facts) && any_relay(facts, RelayOutcome::Full),
         cause: "there is no direct path, and every relay in reach carries as much as its owner allows",
         remedy: "raise `[data] relay` of one of them, or let another member relay (`[data] relay = true`)",
     },
     Rule {
         code: Code::RelaysRefuse,
-        holds: |facts| dead(facts) && wanted(facts) && any_relay(facts, RelayOutcome::Refused),
+        holds: |facts| unrelayed(facts) && wanted(facts) && any_relay(facts, RelayOutcome::Refused),
         cause: "there is no direct path, and the relays in reach do not relay for these two",
         remedy: "let a member that both reach relay (`[data] relay = true`), and see that the topology allows it",
     },
     Rule {
         code: Code::RelaysUnreachable,
-        holds: |facts| dead(facts) && wanted(facts) && any_relay(facts, RelayOutcome::Unreachable),
+        holds: |facts| unrelayed(facts) && wanted(facts) && any_relay(facts, RelayOutcome::Unreachable),
         cause: "there is no direct path, and no relay could be asked",
         remedy: "see with `consort peers` why the relays are out of reach",
     },
     Rule {
         code: Code::NoRelay,
         holds: |facts| {
-            dead(facts)
+            unrelayed(facts)
                 && wanted(facts)
-                && !facts.near.link.searching
+                && needs_relay(facts)
                 && facts.near.relays_known == 0
-                && tried_in_vain(&facts.near)
+                && !facts.near.link.searching
         },
-        cause: "there is no direct path, and no member relays",
+        cause: "there is no direct path (the NATs of {near} and {far} do not let one through), and no member relays",
         remedy: "set `[data] relay = true` on a member with a reachable address",
+    },
+    Rule {
+        code: Code::SymmetricBoth,
+        holds: |facts| detour(facts) && facts.near.nat.is_hard() && far(facts, |far| far.nat.is_hard()),
+        cause: "both NATs choose another outside address for each destination ({near}: {nat}; {far}: {nat_far}), so neither can tell the other where to send",
+        remedy: "open a port for one of them: UPnP, NAT-PMP or PCP in its router (the node asks by itself), or forward the data port by hand",
+    },
+    Rule {
+        code: Code::SearchSpent,
+        holds: |facts| detour(facts) && one_hard(facts) && facts.near.link.search_spent,
+        cause: "one NAT chooses another outside address for each destination, and the search for it ended without success within its budget",
+        remedy: "it is tried again by itself; a port opened in that router (UPnP, NAT-PMP, PCP or by hand) makes it certain",
+    },
+    Rule {
+        code: Code::NatUnknown,
+        holds: |facts| detour(facts) && facts.near.nat == Nat::Unknown && wanted(facts),
+        cause: "{near} does not know yet how its NAT behaves: fewer than two members answered its probes",
+        remedy: "wait some seconds; a second member with a public address helps",
     },
     Rule {
         code: Code::GrantRefused,
@@ -492,6 +491,22 @@ fn dead(facts: &Facts) -> bool {
 
 fn detour(facts: &Facts) -> bool {
     !facts.same && facts.path() != Path::Direct
+}
+
+/// No relay carries datagrams; a stream of the control plane may.
+fn unrelayed(facts: &Facts) -> bool {
+    !facts.same && matches!(facts.path(), Path::None | Path::RelayStream)
+}
+
+/// What is known of the NATs lets no direct path be found.
+fn needs_relay(facts: &Facts) -> bool {
+    let both = facts.near.nat.is_hard() && facts.far.as_ref().is_none_or(|far| far.nat.is_hard());
+    both || one_hard(facts) && facts.near.link.search_spent
+}
+
+/// No datagram comes back, and it is not only the data port.
+fn udp_blocked(side: &Side) -> bool {
+    side.nat == Nat::Blocked && !side.quic_somewhere
 }
 
 fn wanted(facts: &Facts) -> bool {

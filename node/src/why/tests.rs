@@ -30,6 +30,7 @@ fn side() -> Side {
         has_ipv6: false,
         dns: None,
         members_connected: 3,
+        quic_somewhere: true,
         receive_drops: 0,
         control: Control::Connected { quic: true, round_trip_micros: Some(10_000) },
         link: LinkFact {
@@ -190,6 +191,15 @@ fn single_faults() -> Vec<(Code, Facts)> {
         (Code::MeetTooOften, with(no_path(), |facts| facts.near.meeting = Meeting::TooOften)),
         (Code::MeetUnanswered, with(no_path(), |facts| facts.near.meeting = Meeting::Unanswered)),
         (Code::DataPortBlocked, no_path()),
+        (Code::DataPortBlocked, with(relayed(), |facts| facts.near.nat = Nat::Blocked)),
+        // What the other sends arrives, and nothing comes back to it from anybody: it is not that UDP is blocked there altogether.
+        (
+            Code::OneWayOut,
+            with(no_path(), |facts| {
+                facts.near.link.heard = true;
+                block_udp(far(facts));
+            }),
+        ),
         (
             Code::NatUnknown,
             with(no_path(), |facts| {
@@ -201,7 +211,13 @@ fn single_faults() -> Vec<(Code, Facts)> {
         (Code::RelaysFull, with(no_path(), |facts| blocked_unasked(facts, RelayOutcome::Full))),
         (Code::RelaysRefuse, with(no_path(), |facts| blocked_unasked(facts, RelayOutcome::Refused))),
         (Code::RelaysUnreachable, with(no_path(), |facts| blocked_unasked(facts, RelayOutcome::Unreachable))),
-        (Code::NoRelay, with(no_path(), |facts| facts.far = None)),
+        (
+            Code::NoRelay,
+            with(no_path(), |facts| {
+                facts.near.nat = hard;
+                far(facts).nat = hard;
+            }),
+        ),
         (Code::GrantRefused, with(well(), |facts| facts.near.link.grants_refused = 1)),
         (Code::ControlBlocked, with(well(), |facts| facts.near.control = Control::Failed(Failure::NoAnswer))),
         (Code::MtuHole, with(well(), |facts| facts.near.link.black_holes = 1)),
@@ -248,6 +264,11 @@ fn single_faults() -> Vec<(Code, Facts)> {
     ]
 }
 
+fn block_udp(side: &mut Side) {
+    side.nat = Nat::Blocked;
+    side.quic_somewhere = false;
+}
+
 /// The other cannot be asked, so only the relays' answers are known.
 fn blocked_unasked(facts: &mut Facts, outcome: RelayOutcome) {
     facts.far = None;
@@ -288,7 +309,7 @@ fn what_is_not_well_has_a_remedy() {
 #[test]
 fn of_several_faults_the_first_to_be_mended_is_named_and_the_others_beside_it() {
     let mut facts = relayed();
-    facts.near.nat = Nat::Blocked;
+    block_udp(&mut facts.near);
     far(&mut facts).unix_seconds -= 1_000;
     facts.near.link.loss_permille = 300;
     let said = explain(&facts);

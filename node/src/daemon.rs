@@ -27,10 +27,12 @@ use crate::failure::{Exit, Failure};
 use crate::glue::inbound::{self, Inbound};
 use crate::glue::member::{Member, Start};
 use crate::glue::protocols;
+use crate::glue::topology::{self, Topologies};
 use crate::state::dir::StateDir;
 use crate::state::keys::Keys;
 use crate::state::store::{Room, Store};
 use crate::telemetry;
+use crate::topology::Topology;
 
 /// How long a node with a ticket waits to be a member before it says that it is ready. It goes on trying after that.
 const MEMBER_WITHIN: Duration = Duration::from_secs(10);
@@ -45,6 +47,8 @@ pub struct Node {
     pub config: NodeConfig,
     /// Who is there.
     pub overlay: Overlay,
+    /// Which topology holds.
+    pub topologies: Topologies,
     /// Signs for the tenant.
     pub tenant: String,
     /// When the daemon started.
@@ -103,15 +107,31 @@ pub async fn run(args: &NodeArgs, output: Output) -> Result<Exit, Failure> {
     let (fatal, mut failed) = mpsc::channel(1);
     let (joined, joins) = mpsc::channel(1);
     let (members, member) = watch::channel(None);
-    let inbound = Inbound::new(events, overlay.clone(), store.clone(), member.clone(), joined.clone());
+    let topologies = Topologies::new(overlay.clone());
+    let inbound = Inbound::new(
+        events,
+        overlay.clone(),
+        store.clone(),
+        member.clone(),
+        joined.clone(),
+        topologies.clone(),
+    );
     let inbound = tokio::spawn(inbound.run());
     let tenant = keys.tenant.public().to_peer_id().to_string();
-    let node =
-        Arc::new(Node { config: config.clone(), overlay: overlay.clone(), tenant, started, members: member });
+    let node = Arc::new(Node {
+        config: config.clone(),
+        overlay: overlay.clone(),
+        topologies: topologies.clone(),
+        tenant,
+        started,
+        members: member,
+    });
 
     let (ending, ends) = watch::channel(false);
     let (servers, api_tcp) = serve(&node, dir.path(), ends).await?;
-    let keeper = Keeper { config: config.clone(), keys, store, overlay: overlay.clone(), members, fatal };
+    let topology = topologies.watch();
+    let keeper =
+        Keeper { config: config.clone(), keys, store, overlay: overlay.clone(), topology, members, fatal };
     // Whatever the overlay decided before anybody listened is looked at first.
     let _looked_at_already = joined.try_send(());
     let keeper = tokio::spawn(keeper.run(joins));
@@ -222,6 +242,7 @@ async fn start_overlay(
         pinned: pinned.transpose()?,
         protocols: protocols::requests(),
         streams: protocols::streams(),
+        documents: vec![topology::KIND],
         ..OverlayConfig::new(keypair, config.control.clone())
     };
     consort_overlay::start(overlay).await.map_err(|error| match &error {
@@ -263,6 +284,7 @@ struct Keeper {
     keys: Keys,
     store: Store,
     overlay: Overlay,
+    topology: watch::Receiver<Arc<Topology>>,
     members: watch::Sender<Option<Arc<Member>>>,
     fatal: mpsc::Sender<Failure>,
 }
@@ -293,6 +315,7 @@ impl Keeper {
             keys: &self.keys,
             store: &self.store,
             overlay: &self.overlay,
+            topology: self.topology.clone(),
             fatal: self.fatal.clone(),
         };
         let member = start.member(membership).await?;

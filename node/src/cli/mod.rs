@@ -11,6 +11,7 @@ pub mod output;
 mod overlay;
 mod session;
 mod slice;
+mod topology;
 
 use std::path::{Path, PathBuf};
 
@@ -54,7 +55,7 @@ pub async fn run(cli: &Cli) -> Result<Exit, Failure> {
         Command::Net(command) => net::run(&client, command, output).await,
         Command::Why(_) => Err(Failure::not_yet_supported("`consort why`")
             .remedy("`consort peers` shows each peer and why it is not connected")),
-        Command::Topology(_) => Err(Failure::not_yet_supported("`consort topology`")),
+        Command::Topology(command) => topology::run(&client, command, output).await,
         Command::Image(_) => Err(Failure::not_yet_supported("`consort image`")
             .remedy("every node carries the image `mini`, which needs no download")),
         Command::Demo(_) | Command::Node(_) | Command::Doctor(_) | Command::Bench(_) => {

@@ -127,14 +127,47 @@ pub struct DoctorArgs {
 /// `consort topology`
 #[derive(Debug, Subcommand)]
 pub enum TopologyCommand {
-    /// Check a topology file
+    /// Check a topology file, or whether the topology that holds fits those who are there
     Check(OptionalFile),
-    /// Show what would change
+    /// Show what a topology file would change
     Plan(OptionalFile),
-    /// Apply a topology file
-    Apply(OptionalFile),
-    /// Show the topology
-    Show(OptionalFile),
+    /// Sign a topology file and tell it to every member
+    Apply(TopologyApplyArgs),
+    /// Show the topology that holds, or that of a file
+    Show(TopologyShowArgs),
+    /// Show or change who may apply a topology beside the founder of the overlay
+    Operators(OperatorsArgs),
+}
+
+/// `consort topology apply`
+#[derive(Debug, Args)]
+pub struct TopologyApplyArgs {
+    /// The file
+    pub file: Option<PathBuf>,
+    /// Apply it although members could reach nobody
+    #[arg(long)]
+    pub force: bool,
+}
+
+/// `consort topology show`
+#[derive(Debug, Args)]
+pub struct TopologyShowArgs {
+    /// The file
+    pub file: Option<PathBuf>,
+    /// Draw it: print an SVG file
+    #[arg(long, conflicts_with = "json")]
+    pub svg: bool,
+}
+
+/// `consort topology operators`
+#[derive(Debug, Args)]
+pub struct OperatorsArgs {
+    /// Let this host apply topologies (on the founder's node only)
+    #[arg(long, value_name = "HOST")]
+    pub add: Vec<String>,
+    /// Let it no more; what it applied is void
+    #[arg(long, value_name = "HOST")]
+    pub remove: Vec<String>,
 }
 
 /// A file that may be given.
@@ -390,6 +423,10 @@ mod tests {
             "doctor",
             "topology check f",
             "topology show",
+            "topology show f --svg",
+            "topology plan f",
+            "topology apply f --force",
+            "topology operators --add h",
             "slice plan f",
             "slice create f --wait",
             "slice ls",

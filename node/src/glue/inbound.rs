@@ -12,6 +12,7 @@ use super::member::Member;
 use super::progress::{self, Stage};
 use super::protocols;
 use super::remote::serve;
+use super::topology::{self, Refused, Topologies};
 use crate::state::store::{Change, Room, Store};
 
 /// Streams to machines served at once: each is a session of a person or a script.
@@ -28,6 +29,7 @@ pub struct Inbound {
     store: Store,
     members: tokio::sync::watch::Receiver<Option<Arc<Member>>>,
     joined: mpsc::Sender<()>,
+    topologies: Topologies,
     streams: Arc<Semaphore>,
 }
 
@@ -40,12 +42,16 @@ impl Inbound {
         store: Store,
         members: tokio::sync::watch::Receiver<Option<Arc<Member>>>,
         joined: mpsc::Sender<()>,
+        topologies: Topologies,
     ) -> Self {
-        Self { events, overlay, store, members, joined, streams: Arc::new(Semaphore::new(STREAMS_MAX)) }
+        let streams = Arc::new(Semaphore::new(STREAMS_MAX));
+        Self { events, overlay, store, members, joined, topologies, streams }
     }
 
     /// Runs until the overlay ends.
     pub async fn run(mut self) {
+        // What was kept from an earlier run.
+        self.topologies.renew().await;
         while let Some(event) = self.events.recv().await {
             match event {
                 Event::Request { from, protocol, body, reply } => {
@@ -71,6 +77,7 @@ impl Inbound {
                 }
                 Event::Joined(overlay) => {
                     tracing::info!(%overlay, "this host is a member");
+                    self.topologies.renew().await;
                     // The daemon has one place for this news; if it is taken, the news is the same.
                     let _said_already = self.joined.try_send(());
                 }
@@ -82,6 +89,10 @@ impl Inbound {
                         }
                         member.standalone.put_out().await;
                     }
+                }
+                Event::DocumentChanged(kind) if kind == topology::KIND.name => self.topologies.renew().await,
+                Event::DocumentRefused { kind, version, from, reason } if kind == topology::KIND.name => {
+                    self.topologies.refuse(Refused { version, from, reason });
                 }
                 Event::StateChanged(state) => self.keep(&state).await,
                 _ => {}

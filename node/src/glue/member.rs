@@ -46,6 +46,7 @@ use crate::privilege;
 use crate::state::boot::BootId;
 use crate::state::keys::{self, Keys};
 use crate::state::store::{Room, Store};
+use crate::topology::Topology;
 
 /// The image every host has.
 pub const MINI_IMAGE: &str = "mini";
@@ -75,6 +76,8 @@ pub struct Member {
     pub standalone: Standalone,
     /// Takes news of changed records.
     pub news: PeerNews,
+    /// The topology that holds.
+    pub topology: watch::Receiver<Arc<Topology>>,
     addresses: Vec<SocketAddr>,
     tasks: Mutex<JoinSet<()>>,
 }
@@ -90,6 +93,8 @@ pub struct Start<'a> {
     pub store: &'a Store,
     /// The overlay.
     pub overlay: &'a Overlay,
+    /// The topology that holds.
+    pub topology: watch::Receiver<Arc<Topology>>,
     /// Hears of what the node cannot go on after.
     pub fatal: mpsc::Sender<Failure>,
 }
@@ -170,6 +175,7 @@ impl Start<'_> {
             caller,
             standalone,
             news,
+            topology: self.topology,
             addresses,
             tasks: Mutex::new(tasks),
         })

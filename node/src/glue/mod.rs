@@ -19,6 +19,7 @@
 //! | [`standalone`] | overlay, vswitch, store | networks by themselves: who is on them, this host's devices |
 //! | [`wanted`] | vswitch | which hosts the parts want the data plane to know |
 //! | [`peers`] | overlay, vswitch | which hosts the data plane knows, and where |
+//! | [`topology`] | overlay, topology | which topology holds, for all who act by it |
 //! | [`machines`], [`machine`] | scheduler, machine driver, vswitch | one task per machine of this host |
 //! | [`tenant`] | API, scheduler | what a tenant asks of slices, signed with his key |
 //! | [`progress`] | overlay, scheduler, vswitch | how far a slice's hosts are, for the timings of `slice create` |
@@ -44,4 +45,5 @@ pub mod protocols;
 pub mod remote;
 pub mod standalone;
 pub mod tenant;
+pub mod topology;
 pub mod wanted;

@@ -8,4 +8,5 @@ mod net;
 mod overlay;
 mod slice;
 mod support;
+mod topology;
 mod underlay;

@@ -5,6 +5,7 @@ mod machine;
 mod net;
 mod node;
 mod slice;
+mod topology;
 
 pub use error::{ErrorBody, status_of};
 pub use machine::{ExecBody, Machine, MachineDetail, TerminalSize};
@@ -19,6 +20,7 @@ pub use slice::{
     Advice, Event, ExtendBody, Interface, Plan, PlannedMachine, Refusal, Slice, SliceBody, SliceMachine,
     Timings,
 };
+pub use topology::{Operators, RefusedTopology, TopologyBody, TopologyPlan, TopologyState};
 
 /// The word in `Upgrade:` for the streams of `exec` and `console`.
 pub const STREAM_UPGRADE: &str = "consort-stream";

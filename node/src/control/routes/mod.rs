@@ -8,6 +8,7 @@ mod node;
 mod overlay;
 mod reply;
 mod slice;
+mod topology;
 
 use std::sync::Arc;
 
@@ -45,6 +46,10 @@ pub fn router(node: Arc<Node>) -> Router {
         .route("/v1/machines/{name}/console", post(machine::console))
         .route("/v1/nets", get(net::list).post(net::create))
         .route("/v1/nets/{name}", get(net::show))
+        .route("/v1/topology", get(topology::show))
+        .route("/v1/topology/plan", post(topology::plan))
+        .route("/v1/topology/apply", post(topology::apply))
+        .route("/v1/topology/operators", get(topology::operators).post(topology::appoint))
         .route("/v1/nets/{name}/join", post(net::join))
         .route("/v1/nets/{name}/leave", post(net::leave))
         .fallback(reply::no_route)
@@ -84,6 +89,11 @@ pub fn router(node: Arc<Node>) -> Router {
         machine::console,
         net::list,
         net::show,
+        topology::show,
+        topology::plan,
+        topology::apply,
+        topology::operators,
+        topology::appoint,
         net::create,
         net::join,
         net::leave,

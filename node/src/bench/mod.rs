@@ -5,6 +5,7 @@
 
 mod frames;
 mod links;
+pub mod reach;
 
 use crate::failure::{Exit, Failure};
 
@@ -26,6 +27,8 @@ pub enum Measurement {
     Frames,
     /// Two hosts and one wire: who carries frames over it how fast, beside the bare wire, the kernel's VXLAN and other programs
     Links(LinksArgs),
+    /// Who reaches whom behind which NAT or firewall, how, and how soon, with real nodes on emulated hosts
+    Reach(reach::args::ReachArgs),
     /// How fast a slice is there
     Slices,
     /// How fast machines start
@@ -40,6 +43,7 @@ pub fn run(args: &BenchArgs, json: bool) -> Result<Exit, Failure> {
     match &args.what {
         Measurement::Frames => frames::run(json),
         Measurement::Links(args) => links::run(args, json),
+        Measurement::Reach(args) => reach::run(args, json),
         Measurement::Slices => Err(Failure::not_yet_supported("`consort bench slices`")),
         Measurement::Machines => Err(Failure::not_yet_supported("`consort bench machines`")),
     }

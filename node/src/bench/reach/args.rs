@@ -1,0 +1,112 @@
+//! What `consort bench reach` was asked for, and what it means.
+
+use std::ffi::OsString;
+use std::path::PathBuf;
+use std::time::Duration;
+
+use consort_lab::case::{Case, FILE_BYTES_MAX};
+
+use super::kinds;
+use super::pair::Patience;
+use crate::failure::Failure;
+
+/// One is nothing to measure; more than the wide network has room for cannot be cabled.
+const NODES: std::ops::RangeInclusive<u32> = 2..=190;
+/// Shorter than a round of news, and longer than anybody waits.
+const SECONDS: std::ops::RangeInclusive<u32> = 1..=600;
+
+/// `consort bench reach`
+#[derive(Debug, Clone, clap::Args)]
+pub struct ReachArgs {
+    /// Kinds of gateway, each measured with each [default: the twelve of docs/reach.md]
+    #[arg(long, value_delimiter = ',', value_name = "LIST")]
+    pub kinds: Vec<String>,
+    /// A file that describes a lab (docs/reach.md says how); every pair of its hosts is measured
+    #[arg(long, value_name = "FILE", conflicts_with = "kinds")]
+    pub case: Option<PathBuf>,
+    /// How long a pair may take until it has a direct path; then it counts as it is
+    #[arg(long, default_value_t = 12)]
+    pub seconds: u32,
+    /// Instead: what this many nodes cost that have nothing to do, measured for --seconds
+    #[arg(long, value_name = "NODES", conflicts_with_all = ["kinds", "case"])]
+    pub idle: Option<u32>,
+}
+
+/// The same, checked.
+#[derive(Debug)]
+pub(super) enum Plan {
+    Matrix { kinds: Vec<&'static str>, patience: Patience },
+    Case { case: Case, patience: Patience },
+    Idle { nodes: u32, seconds: u32 },
+}
+
+impl ReachArgs {
+    pub(super) fn plan(&self) -> Result<Plan, Failure> {
+        in_range("--seconds", self.seconds, SECONDS)?;
+        let patience = Patience::until_direct(Duration::from_secs(self.seconds.into()));
+        if let Some(nodes) = self.idle {
+            in_range("--idle", nodes, NODES)?;
+            return Ok(Plan::Idle { nodes, seconds: self.seconds });
+        }
+        if let Some(path) = &self.case {
+            return Ok(Plan::Case { case: read(path)?, patience });
+        }
+        Ok(Plan::Matrix { kinds: self.chosen()?, patience })
+    }
+
+    fn chosen(&self) -> Result<Vec<&'static str>, Failure> {
+        if self.kinds.is_empty() {
+            return Ok(kinds::USUAL.to_vec());
+        }
+        let known = || kinds::ALL.iter().map(|kind| kind.name);
+        self.kinds
+            .iter()
+            .map(|wanted| {
+                known().find(|name| name == wanted).ok_or_else(|| {
+                    let list: Vec<&str> = known().collect();
+                    Failure::input("unknown_kind", format!("--kinds {wanted}"))
+                        .remedy(format!("the kinds are: {}", list.join(", ")))
+                })
+            })
+            .collect()
+    }
+
+    /// The same arguments for the program inside the lab.
+    pub(super) fn again(&self) -> Vec<OsString> {
+        let mut all: Vec<OsString> = vec!["--seconds".into(), self.seconds.to_string().into()];
+        if !self.kinds.is_empty() {
+            all.extend(["--kinds".into(), self.kinds.join(",").into()]);
+        }
+        if let Some(path) = &self.case {
+            all.extend(["--case".into(), path.clone().into_os_string()]);
+        }
+        if let Some(nodes) = self.idle {
+            all.extend(["--idle".into(), nodes.to_string().into()]);
+        }
+        all
+    }
+}
+
+fn read(path: &std::path::Path) -> Result<Case, Failure> {
+    use std::io::Read as _;
+    let shown = path.display();
+    let file = std::fs::File::open(path)
+        .map_err(|error| Failure::input("no_case", format!("cannot open {shown}: {error}")))?;
+    let mut text = String::new();
+    let limit = u64::try_from(FILE_BYTES_MAX).unwrap_or(u64::MAX).saturating_add(1);
+    file.take(limit)
+        .read_to_string(&mut text)
+        .map_err(|error| Failure::input("no_case", format!("cannot read {shown}: {error}")))?;
+    super::parse(&text).map_err(|failure| Failure::input("bad_case", format!("{shown}: {failure}")))
+}
+
+fn in_range(name: &str, value: u32, range: std::ops::RangeInclusive<u32>) -> Result<(), Failure> {
+    if range.contains(&value) {
+        return Ok(());
+    }
+    Err(Failure::input("out_of_range", format!("{name} {value}")).remedy(format!(
+        "give a number between {} and {}",
+        range.start(),
+        range.end()
+    )))
+}

@@ -1,0 +1,208 @@
+//! Nodes on the hosts of a world: started, joined by ticket, asked, killed.
+//!
+//! The founder is the first public host, in the order of names, or the one called [`FOUNDER`]. It listens on
+//! port 443 too, which the strictest firewalls let through.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::process::Child;
+use std::time::Duration;
+
+use consort_lab::case::{Home, World, WorldHost};
+use consort_lab::host::command_pid;
+use consort_lab::{enter, reexec};
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::kinds::FOUNDER;
+use crate::config::paths::socket_in;
+use crate::control::api::{InviteBody, Status, Ticket};
+use crate::control::client::Client;
+use crate::demo::stage::{CONTROL_PORT, awaited, lab_failure};
+use crate::failure::Failure;
+
+/// Beside the usual port, on the founder.
+const WEB_PORT: u16 = 443;
+/// Nodes that join at once: many handshakes on few cores run into each other's deadlines.
+const JOIN_AT_ONCE: usize = 8;
+/// How long the tickets are good.
+const TICKET_VALID: Duration = Duration::from_secs(24 * 3600);
+/// What each host shares: nothing of it is used here.
+const SHARE: &str = "[share]\ncpus = 1\nmemory = \"64MiB\"\ndisk = \"64MiB\"\nmachines = 1\n";
+
+/// A world with nodes.
+#[derive(Debug)]
+pub struct Crew {
+    nodes: BTreeMap<String, Node>,
+    world: World,
+}
+
+/// A node's process. Dropped, it ends.
+#[derive(Debug)]
+struct Node {
+    process: Child,
+    client: Client,
+    log: PathBuf,
+}
+
+impl Drop for Node {
+    fn drop(&mut self) {
+        let _ = self.process.kill();
+        let _ = self.process.wait();
+    }
+}
+
+impl Crew {
+    /// A world in which no node runs yet.
+    #[must_use]
+    pub fn new(world: World) -> Self {
+        Self { nodes: BTreeMap::new(), world }
+    }
+
+    /// The world, to change it under the nodes.
+    pub fn world(&mut self) -> &mut World {
+        &mut self.world
+    }
+
+    /// The hosts' names.
+    #[must_use]
+    pub fn names(&self) -> Vec<String> {
+        self.world.hosts().map(|(name, _)| name.to_owned()).collect()
+    }
+
+    /// The name of the host that founds the overlay.
+    ///
+    /// # Errors
+    /// If no host is in the open.
+    pub fn founder(&self) -> Result<String, Failure> {
+        let mut open = self.world.hosts().filter(|(_, host)| host.home == Home::Open).map(|(name, _)| name);
+        let first = open.next().ok_or_else(|| lab_failure("a case needs a host in the open, to join by"))?;
+        Ok(open.find(|name| *name == FOUNDER).unwrap_or(first).to_owned())
+    }
+
+    /// Starts a node on every host, joined by the founder's ticket, and waits until each is a member.
+    ///
+    /// # Errors
+    /// If one does not come up or does not get in.
+    pub async fn start_overlay(&mut self) -> Result<(), Failure> {
+        let founder = self.founder()?;
+        self.start(&founder, &[])?;
+        self.member(&founder).await?;
+        let ticket = self.invite(&founder, TICKET_VALID).await?;
+        let others: Vec<String> = self.names().into_iter().filter(|name| *name != founder).collect();
+        for some in others.chunks(JOIN_AT_ONCE) {
+            for name in some {
+                self.start(name, &["--join", &ticket])?;
+            }
+            for name in some {
+                self.member(name).await?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Starts a host's node, with more arguments.
+    ///
+    /// # Errors
+    /// If the process cannot be started.
+    pub fn start(&mut self, name: &str, more: &[&str]) -> Result<(), Failure> {
+        let is_founder = self.founder()? == name;
+        let directory = enter::directory().ok_or_else(|| lab_failure("nodes run only inside a lab"))?;
+        let host = self.world.host(name).map_err(lab_failure)?;
+        let config = directory.join(format!("{name}.toml"));
+        std::fs::write(&config, format!("{SHARE}{}", host.config)).map_err(lab_failure)?;
+        let log = directory.join(format!("{name}.log"));
+        let output = File::options().create(true).append(true).open(&log).map_err(lab_failure)?;
+        let mut command = host.host.command(reexec::program());
+        command
+            .args(["node", "--log", "info", "--state-dir"])
+            .arg(host.host.state())
+            .arg("--config")
+            .arg(&config);
+        for address in listen(host, is_founder) {
+            command.args(["--listen", &address.to_string()]);
+        }
+        command.args(more).stdout(output.try_clone().map_err(lab_failure)?).stderr(output);
+        let client = Client::new(&socket_in(host.host.state()));
+        let process = command.spawn().map_err(lab_failure)?;
+        self.nodes.insert(name.to_owned(), Node { process, client, log });
+        Ok(())
+    }
+
+    /// A node's API.
+    ///
+    /// # Errors
+    /// If no node was started on this host.
+    pub fn client(&self, name: &str) -> Result<Client, Failure> {
+        Ok(self.node(name)?.client.clone())
+    }
+
+    /// Waits until a host's node answers and is a member.
+    ///
+    /// # Errors
+    /// If it ends instead, or takes too long; with the last line of its log.
+    pub async fn member(&mut self, name: &str) -> Result<Status, Failure> {
+        let client = self.client(name)?;
+        let node = self.nodes.get_mut(name).ok_or_else(|| missing(name))?;
+        awaited(&format!("{name} is a member"), async || {
+            if let Some(ended) = node.process.try_wait().map_err(lab_failure)? {
+                return Err(lab_failure(format!(
+                    "the node of {name} ended ({ended}): {}",
+                    last_line(&node.log)
+                )));
+            }
+            let status: Status = client.get("/v1/status").await?;
+            Ok(status.data_address.is_some().then_some(status))
+        })
+        .await
+    }
+
+    /// Asks a node for a ticket.
+    ///
+    /// # Errors
+    /// If it gives none.
+    pub async fn invite(&self, name: &str, valid: Duration) -> Result<String, Failure> {
+        let valid_ms = u64::try_from(valid.as_millis()).unwrap_or(u64::MAX);
+        let ticket: Ticket = self.client(name)?.post("/v1/overlay/invite", &InviteBody { valid_ms }).await?;
+        Ok(ticket.ticket)
+    }
+
+    /// `kill -9` to a node alone; its host stays.
+    ///
+    /// # Errors
+    /// If none runs.
+    pub fn kill_node(&mut self, name: &str) -> Result<(), Failure> {
+        let pid = Pid::from_raw(self.pid(name)?.cast_signed());
+        kill(pid, Signal::SIGKILL).map_err(lab_failure)?;
+        let mut node = self.nodes.remove(name).ok_or_else(|| missing(name))?;
+        node.process.wait().map(drop).map_err(lab_failure)
+    }
+
+    /// A node's process, as the lab numbers it.
+    ///
+    /// # Errors
+    /// If none runs.
+    pub fn pid(&self, name: &str) -> Result<u32, Failure> {
+        command_pid(&self.node(name)?.process).map_err(lab_failure)
+    }
+
+    fn node(&self, name: &str) -> Result<&Node, Failure> {
+        self.nodes.get(name).ok_or_else(|| missing(name))
+    }
+}
+
+fn missing(name: &str) -> Failure {
+    lab_failure(format!("no node runs on {name}"))
+}
+
+fn listen(host: &WorldHost, is_founder: bool) -> Vec<SocketAddr> {
+    let ports = if is_founder { &[CONTROL_PORT, WEB_PORT][..] } else { &[CONTROL_PORT][..] };
+    host.addresses().flat_map(|ip| ports.iter().map(move |port| SocketAddr::new(ip, *port))).collect()
+}
+
+fn last_line(log: &std::path::Path) -> String {
+    let said = std::fs::read_to_string(log).unwrap_or_default();
+    said.lines().last().unwrap_or("it said nothing").to_owned()
+}

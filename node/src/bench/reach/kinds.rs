@@ -1,0 +1,151 @@
+//! The kinds of gateway of the matrix: two sites of each, one host at each, and two public hosts of which one relays.
+
+/// What both ends of a pair may be.
+#[derive(Debug, Clone, Copy)]
+pub struct Kind {
+    /// Its name.
+    pub name: &'static str,
+    /// What it is.
+    pub about: &'static str,
+    /// What its site says in a case; none: a host in the open.
+    site: Option<&'static str>,
+    /// What is before it, if it is behind a carrier's NAT.
+    carrier: Option<&'static str>,
+}
+
+const fn kind(name: &'static str, about: &'static str, site: &'static str) -> Kind {
+    Kind { name, about, site: Some(site), carrier: None }
+}
+
+/// All kinds.
+pub const ALL: [Kind; 18] = [
+    Kind { name: "open", about: "a public address, nothing before it", site: None, carrier: None },
+    kind("stateful", "a public address behind a firewall that lets answers in", "firewall = [\"stateful\"]"),
+    kind("full-cone", "one outside port, open to all; hairpin", "nat = \"full-cone\""),
+    kind("address-cone", "one outside port, open to hosts that were spoken to", "nat = \"address-cone\""),
+    kind("port-cone", "one outside port, open to endpoints that were spoken to", "nat = \"port-cone\""),
+    kind("port-cone-random", "the same with a random outside port", "nat = \"port-cone-random\""),
+    kind("masquerade", "Linux, drops what nobody asked for", "nat = \"masquerade\""),
+    kind("masquerade-reject", "Linux, rejects what nobody asked for", "nat = \"masquerade-reject\""),
+    kind(
+        "masquerade-open",
+        "Linux with its own input open: early packets spoil the port",
+        "nat = \"masquerade-open\"",
+    ),
+    kind("address-symmetric", "an outside port for each host, random", "nat = \"address-symmetric\""),
+    kind(
+        "symmetric-sequential",
+        "an outside port for each endpoint, one after the other",
+        "nat = \"symmetric-sequential\"",
+    ),
+    kind("symmetric-random", "an outside port for each endpoint, random", "nat = \"symmetric-random\""),
+    kind("short-timeout", "a port-cone that forgets after 20 s", "nat = \"short-timeout\""),
+    Kind {
+        name: "carrier",
+        about: "a home router behind a carrier's cone",
+        site: Some("nat = \"port-cone\""),
+        carrier: Some("carrier"),
+    },
+    Kind {
+        name: "carrier-symmetric",
+        about: "a home router behind a carrier's symmetric NAT",
+        site: Some("nat = \"port-cone\""),
+        carrier: Some("carrier-symmetric"),
+    },
+    kind(
+        "udp-blocked",
+        "a cone that lets no UDP through",
+        "nat = \"port-cone\"\nfirewall = [\"deny out udp\", \"deny in udp\"]",
+    ),
+    kind(
+        "web-only",
+        "a cone that lets out TCP to ports 443 and 53 alone",
+        "nat = \"port-cone\"\nfirewall = [\"allow out tcp 443,53\", \"deny out tcp\", \"deny out udp\", \"deny in udp\"]",
+    ),
+    kind(
+        "only-ipv6",
+        "IPv6 behind a stateful firewall, no IPv4",
+        "families = \"ipv6\"\nfirewall = [\"stateful\"]",
+    ),
+];
+
+/// Those of the usual matrix.
+pub const USUAL: [&str; 12] = [
+    "open",
+    "stateful",
+    "full-cone",
+    "address-cone",
+    "port-cone",
+    "masquerade",
+    "masquerade-open",
+    "address-symmetric",
+    "symmetric-sequential",
+    "symmetric-random",
+    "carrier",
+    "udp-blocked",
+];
+
+/// The public host that founds the overlay.
+pub const FOUNDER: &str = "founder";
+/// The public host that relays.
+pub const RELAY: &str = "relay";
+/// What a node that relays is told.
+pub const RELAYS: &str = "[data]\nrelay = true\n";
+
+/// Which end of a pair.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Side {
+    /// The one that begins.
+    A,
+    /// The other.
+    B,
+}
+
+/// The name of a host of this kind.
+#[must_use]
+pub fn host(side: Side, kind: &str) -> String {
+    match side {
+        Side::A => format!("{kind}-a"),
+        Side::B => format!("{kind}-b"),
+    }
+}
+
+/// The case with two hosts of each kind.
+#[must_use]
+pub fn case(names: &[&str]) -> String {
+    let mut text = format!(
+        "about = \"the matrix\"\n[host.{FOUNDER}]\nconfig = '''\n{RELAYS}'''\n[host.{RELAY}]\nconfig = '''\n{RELAYS}'''\n"
+    );
+    for kind in ALL.iter().filter(|kind| names.contains(&kind.name)) {
+        for side in [Side::A, Side::B] {
+            text.push_str(&kind.case_of(&host(side, kind.name)));
+        }
+    }
+    text
+}
+
+impl Kind {
+    fn case_of(&self, host: &str) -> String {
+        let Some(site) = self.site else { return format!("[host.{host}]\n") };
+        let carrier = self.carrier.map_or_else(String::new, |nat| {
+            format!("[site.before-{host}]\nnat = \"{nat}\"\nlan = \"100.64.0.0/24\"\n")
+        });
+        let behind = self.carrier.map_or_else(String::new, |_| format!("behind = \"before-{host}\"\n"));
+        format!("{carrier}[site.{host}]\n{site}\n{behind}[host.{host}]\nsite = \"{host}\"\n")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use consort_lab::case::Case;
+
+    use super::*;
+
+    #[test]
+    fn all_kinds_make_a_good_case() {
+        let names: Vec<&str> = ALL.iter().map(|kind| kind.name).collect();
+        let case = Case::parse(&case(&names)).unwrap_or_else(|faults| panic!("{faults:?}"));
+        assert_eq!(case.hosts.len(), 2 * ALL.len() + 2);
+        assert!(USUAL.iter().all(|usual| names.contains(usual)));
+    }
+}

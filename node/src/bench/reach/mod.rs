@@ -1,0 +1,132 @@
+//! `consort bench reach`: who reaches whom behind which gateway, how, and how soon, with real nodes in the network lab.
+//!
+//! ```text
+//!  kinds (or a case file) ─▶ world: gateways, hosts ─▶ crew: a real `consort node` on each, joined by ticket
+//!                                                        │
+//!  matrix: for each pair of hosts a network of its own ◀─┘   time to the first frame, the path, time to the direct path
+//!  idle:   N nodes that want nothing of each other           bytes and CPU time of each, once they have settled
+//! ```
+//! | file | owns |
+//! |---|---|
+//! | [`args`] | what was asked for |
+//! | [`kinds`] | the kinds of gateway of the matrix, as text of a case |
+//! | [`crew`] | nodes on the hosts of a [`World`](consort_lab::case::World) |
+//! | [`pair`] | one pair, measured |
+//! | [`report`] | the table for people and the document for programs |
+//! | [`idle`] | what nodes cost that have nothing to do |
+//!
+//! Refuses to know how paths are found: it asks the daemons as any user would, and sends frames through the hosts' own sockets.
+
+pub mod args;
+pub mod crew;
+mod idle;
+pub mod kinds;
+pub mod pair;
+mod report;
+
+use std::ffi::OsString;
+
+use consort_lab::case::{Case, World};
+use consort_lab::enter::{self, Entry};
+use consort_lab::reexec;
+
+use crate::cli::output::Output;
+use crate::demo::stage::lab_failure;
+use crate::failure::{Exit, Failure};
+
+use args::ReachArgs;
+use crew::Crew;
+use kinds::Side;
+use pair::{Measured, Patience};
+use report::Report;
+
+/// Runs the measurement: outside a lab it enters one.
+pub(super) fn run(args: &ReachArgs, json: bool) -> Result<Exit, Failure> {
+    let plan = args.plan()?;
+    if enter::directory().is_none() {
+        return run_outside(args, json);
+    }
+    let runtime = tokio::runtime::Builder::new_current_thread()
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::failed("runtime", format!("cannot start a runtime: {error}")))?;
+    runtime.block_on(async {
+        match &plan {
+            args::Plan::Idle { nodes, seconds } => {
+                let cost = idle::measure(*nodes, *seconds).await?;
+                Output { json }.document(&cost, idle::Cost::for_people)?;
+            }
+            args::Plan::Matrix { kinds, patience } => {
+                let report = matrix(kinds, *patience).await?;
+                Output { json }.document(&report, Report::for_people)?;
+            }
+            args::Plan::Case { case, patience } => {
+                let report = whole_case(case, *patience).await?;
+                Output { json }.document(&report, Report::for_people)?;
+            }
+        }
+        Ok(Exit::Done)
+    })
+}
+
+fn run_outside(args: &ReachArgs, json: bool) -> Result<Exit, Failure> {
+    let mut body: Vec<OsString> = ["/proc/self/exe", "bench", "reach"].map(OsString::from).to_vec();
+    body.extend(args.again());
+    body.extend(json.then(|| "--json".into()));
+    let code = Entry { program: reexec::program(), body, expose: Vec::new() }
+        .run()
+        .map_err(|error| Failure::failed("lab", format!("cannot start the emulated hosts: {error}")))?;
+    match code {
+        0 => Ok(Exit::Done),
+        reexec::EXIT_UNAVAILABLE => {
+            Err(Failure::failed("lab_unavailable", "there are no emulated hosts to be had here")
+                .remedy("the line above says why and what to do"))
+        }
+        _ => Ok(Exit::Failed),
+    }
+}
+
+/// Each kind against each: the first of a pair is on side a, the second on side b, so that none is its own neighbour.
+async fn matrix(kinds: &[&'static str], patience: Patience) -> Result<Report, Failure> {
+    let case = parse(&kinds::case(kinds))?;
+    let mut crew = crew_of(&case).await?;
+    let mut report = Report::new(kinds.iter().map(ToString::to_string).collect());
+    for (row, first) in kinds.iter().enumerate() {
+        for (column, second) in kinds.iter().enumerate() {
+            let names = (kinds::host(Side::A, first), kinds::host(Side::B, second));
+            let measured = pair::measure(&mut crew, &names.0, &names.1, patience).await?;
+            eprintln!("{first} to {second}: {}", measured.in_words());
+            report.add(row, column, measured);
+        }
+    }
+    Ok(report)
+}
+
+/// Each host of a case with each that comes after it.
+async fn whole_case(case: &Case, patience: Patience) -> Result<Report, Failure> {
+    let mut crew = crew_of(case).await?;
+    let names = crew.names();
+    let mut report = Report::new(names.clone());
+    for (row, first) in names.iter().enumerate() {
+        for (column, second) in names.iter().enumerate().skip(row + 1) {
+            let measured: Measured = pair::measure(&mut crew, first, second, patience).await?;
+            eprintln!("{first} to {second}: {}", measured.in_words());
+            report.add(row, column, measured);
+        }
+    }
+    Ok(report)
+}
+
+async fn crew_of(case: &Case) -> Result<Crew, Failure> {
+    eprintln!("{} hosts: starting their nodes", case.hosts.len());
+    let mut crew = Crew::new(World::build(case).map_err(lab_failure)?);
+    crew.start_overlay().await?;
+    Ok(crew)
+}
+
+fn parse(text: &str) -> Result<Case, Failure> {
+    Case::parse(text).map_err(|faults| {
+        let all: Vec<String> = faults.iter().map(ToString::to_string).collect();
+        Failure::input("bad_case", all.join("; "))
+    })
+}

@@ -1,0 +1,231 @@
+//! One pair of hosts: a network of their own, the first frame both ways, the path, and when it is direct.
+//!
+//! Time begins when the second host's `join` has returned. A frame counts when its answer has come: both directions work then. The
+//! network is left again afterwards, so that pairs do not keep each other's paths warm.
+
+use std::io;
+use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::time::{Duration, Instant};
+
+use serde::Serialize;
+
+use super::crew::Crew;
+use crate::control::api::{NetCreateBody, NetJoinBody, Network, Status};
+use crate::control::client::{Client, segment};
+use crate::demo::stage::{awaited, lab_failure};
+use crate::failure::Failure;
+
+/// Between two tries of a frame, and two looks at the path.
+const STEP: Duration = Duration::from_millis(10);
+/// Any port: nothing else is on the network.
+const ECHO_PORT: u16 = 7;
+
+/// How long is waited for what.
+#[derive(Debug, Clone, Copy)]
+pub struct Patience {
+    /// For the first frame.
+    pub first: Duration,
+    /// For a direct path, from the beginning.
+    pub direct: Duration,
+}
+
+impl Patience {
+    /// Waits so long for a direct path, and for a first frame longer: over a relay or not, it has to come.
+    #[must_use]
+    pub fn until_direct(direct: Duration) -> Self {
+        Self { first: direct.max(Duration::from_secs(30)), direct }
+    }
+}
+
+/// How frames go between the two, as the first host's node says.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Way {
+    /// Straight.
+    Direct,
+    /// Through another host's data port.
+    Relay,
+    /// Inside the control plane.
+    RelayStream,
+    /// Not at all, or it does not say.
+    None,
+}
+
+/// What was found.
+#[derive(Debug, Clone, Serialize)]
+pub struct Measured {
+    /// The path at the end.
+    pub way: Way,
+    /// Until the first answer.
+    pub first_frame_ms: Option<u64>,
+    /// Until the path was direct.
+    pub direct_ms: Option<u64>,
+    /// What `consort why` calls the cause, where the path is not direct.
+    pub code: Option<String>,
+}
+
+impl Measured {
+    /// A line for who watches.
+    #[must_use]
+    pub fn in_words(&self) -> String {
+        let way = match self.way {
+            Way::Direct => "direct",
+            Way::Relay => "relay",
+            Way::RelayStream => "relay-stream",
+            Way::None => "no path",
+        };
+        let ms = |value: Option<u64>| value.map_or_else(|| "never".to_owned(), |ms| format!("{ms} ms"));
+        let code = self.code.as_deref().map_or_else(String::new, |code| format!(" ({code})"));
+        format!("{way}{code}, first frame {}, direct {}", ms(self.first_frame_ms), ms(self.direct_ms))
+    }
+}
+
+/// Measures a pair.
+///
+/// # Errors
+/// If a node does not answer, or the two cannot be put on one network.
+pub async fn measure(
+    crew: &mut Crew,
+    first: &str,
+    second: &str,
+    patience: Patience,
+) -> Result<Measured, Failure> {
+    let clients = (crew.client(first)?, crew.client(second)?);
+    let (own, peer) = (host_id(&clients.0).await?, host_id(&clients.1).await?);
+    let name = format!("{first}-{second}");
+    let addresses = join_both(&clients, &name).await?;
+    let started = Instant::now();
+    let sockets = (bind(crew, first, addresses.0).await?, bind(crew, second, addresses.1).await?);
+    let mut measured = Measured { way: Way::None, first_frame_ms: None, direct_ms: None, code: None };
+    let to = SocketAddr::new(addresses.1, ECHO_PORT);
+    let mut tries = 0u32;
+    loop {
+        let passed = started.elapsed();
+        if measured.first_frame_ms.is_none() && answered(&sockets, to, &mut tries).map_err(lab_failure)? {
+            measured.first_frame_ms = Some(milliseconds(started.elapsed()));
+        }
+        measured.way = way(&clients.0, &peer).await?;
+        let is_direct = measured.way == Way::Direct && way(&clients.1, &own).await? == Way::Direct;
+        if is_direct && measured.direct_ms.is_none() {
+            measured.direct_ms = Some(milliseconds(started.elapsed()));
+        }
+        let (has_first, has_direct) = (measured.first_frame_ms.is_some(), measured.direct_ms.is_some());
+        if (has_first && has_direct) || (has_first && passed > patience.direct) || passed > patience.first {
+            break;
+        }
+        tokio::time::sleep(STEP).await;
+    }
+    if measured.way != Way::Direct {
+        measured.code = code(&clients.0, &peer).await;
+    }
+    for client in [&clients.0, &clients.1] {
+        let _: Network = client.post(&format!("/v1/nets/{}/leave", segment(&name)), &()).await?;
+    }
+    Ok(measured)
+}
+
+/// The path from one node to another, as the first says now.
+///
+/// # Errors
+/// If the node does not answer.
+pub async fn way(client: &Client, peer: &str) -> Result<Way, Failure> {
+    let peers: serde_json::Value = client.get("/v1/peers").await?;
+    let entry = peers.as_array().into_iter().flatten().find(|entry| entry["host"] == peer);
+    Ok(entry.map_or(Way::None, way_of))
+}
+
+/// What `consort why` calls the cause; none where the node cannot say.
+pub async fn code(client: &Client, peer: &str) -> Option<String> {
+    let said: serde_json::Value = client.get(&format!("/v1/why/{}", segment(peer))).await.ok()?;
+    said["code"].as_str().map(ToOwned::to_owned)
+}
+
+fn way_of(entry: &serde_json::Value) -> Way {
+    match entry["path"].as_str() {
+        Some("direct") => Way::Direct,
+        Some("relay") => Way::Relay,
+        Some("relay-stream") => Way::RelayStream,
+        _ => Way::None,
+    }
+}
+
+/// The `HostId` of the host on which a node runs.
+///
+/// # Errors
+/// If the node does not answer.
+pub async fn host_id(client: &Client) -> Result<String, Failure> {
+    let status: Status = client.get("/v1/status").await?;
+    Ok(status.host)
+}
+
+/// Puts two hosts on a network of their own; their addresses on it.
+///
+/// # Errors
+/// If one of them refuses, or does not hear of the network.
+pub async fn join_both(clients: &(Client, Client), name: &str) -> Result<(IpAddr, IpAddr), Failure> {
+    let body = NetCreateBody { name: name.to_owned(), ipv4: None, ipv6: None, mtu: None };
+    let _: Network = clients.0.post("/v1/nets", &body).await?;
+    let first = join(&clients.0, name).await?;
+    let second = awaited(&format!("the other host hears of {name}"), async || {
+        match join(&clients.1, name).await {
+            Ok(address) => Ok(Some(address)),
+            // The news has not come yet.
+            Err(failure) if failure.code == "no_network" => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    })
+    .await?;
+    Ok((first, second))
+}
+
+async fn join(client: &Client, name: &str) -> Result<IpAddr, Failure> {
+    let body = NetJoinBody { ipv4: None, device: None };
+    let network: Network = client.post(&format!("/v1/nets/{}/join", segment(name)), &body).await?;
+    let device = network.standalone.and_then(|standalone| standalone.device);
+    let address = device.and_then(|device| device.ipv4);
+    let address = address.as_deref().and_then(|with_length| with_length.split('/').next());
+    address
+        .and_then(|address| address.parse().ok())
+        .ok_or_else(|| lab_failure(format!("the network {name} gave no address")))
+}
+
+/// A socket on the host's address on the network, which may change hands a moment after the join.
+async fn bind(crew: &mut Crew, host: &str, address: IpAddr) -> Result<UdpSocket, Failure> {
+    let host = crew.world().host(host).map_err(lab_failure)?;
+    awaited(&format!("{address} can be used"), async || {
+        let bound = host.host.netns().enter(|| UdpSocket::bind((address, ECHO_PORT))).map_err(lab_failure)?;
+        Ok(bound.ok())
+    })
+    .await
+    .and_then(|socket| socket.set_nonblocking(true).map(|()| socket).map_err(lab_failure))
+}
+
+/// Sends a question, lets the other answer what has come, and looks for the answer.
+fn answered((own, other): &(UdpSocket, UdpSocket), to: SocketAddr, tries: &mut u32) -> io::Result<bool> {
+    let mut buffer = [0; 64];
+    *tries += 1;
+    ignore_refusals(own.send_to(&tries.to_be_bytes(), to))?;
+    while let Some((length, from)) = ignore_refusals(other.recv_from(&mut buffer))? {
+        ignore_refusals(other.send_to(&buffer[..length], from))?;
+    }
+    Ok(ignore_refusals(own.recv_from(&mut buffer))?.is_some())
+}
+
+/// What a network says that does not work yet, and a socket that has nothing.
+fn ignore_refusals<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    use io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkDown, NetworkUnreachable, WouldBlock};
+    match result {
+        Ok(value) => Ok(Some(value)),
+        Err(error)
+            if [ConnectionRefused, HostUnreachable, NetworkDown, NetworkUnreachable, WouldBlock]
+                .contains(&error.kind()) =>
+        {
+            Ok(None)
+        }
+        Err(error) => Err(error),
+    }
+}
+
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}

@@ -1,6 +1,8 @@
 //! Data planes with real TAPs and sockets, between machines on emulated hosts. Each test has a lab of its own and says aloud when it
 //! cannot have one.
 
+#[path = "load/mod.rs"]
+mod load;
 #[path = "world/mod.rs"]
 mod world;
 
@@ -20,7 +22,7 @@ use consort_lab::{
 };
 use world::{GRANT, Options, World, until};
 
-const TESTS: [(&str, fn()); 9] = [
+const TESTS: [(&str, fn()); 12] = [
     ("frames_of_every_size_to_1500_over_1500", || frames_of_every_size(1500, 1500)),
     ("frames_of_every_size_to_1500_over_1280", || frames_of_every_size(1500, 1280)),
     ("frames_of_every_size_to_9000_over_1500", || frames_of_every_size(9000, 1500)),
@@ -33,6 +35,12 @@ const TESTS: [(&str, fn()); 9] = [
     ),
     ("without_a_grant_nothing_passes_either_way", without_a_grant_nothing_passes_either_way),
     ("no_datagram_is_lost_while_keys_change", no_datagram_is_lost_while_keys_change),
+    (
+        "order_inside_each_flow_is_kept_by_several_workers",
+        load::order::order_inside_each_flow_is_kept_by_several_workers,
+    ),
+    ("busy_links_lose_no_frame_while_keys_change", load::rekeys::busy_links_lose_no_frame_while_keys_change),
+    ("a_tunnel_adds_no_loss_to_a_bad_path", load::loss::a_tunnel_adds_no_loss_to_a_bad_path),
 ];
 
 fn main() {

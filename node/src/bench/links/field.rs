@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use consort_lab::host::Host;
 use consort_lab::middlebox::Impairment;
-use consort_lab::netlink::Vxlan;
+use consort_lab::netlink::{Hop, Vxlan};
 use consort_lab::wide::{Cable, Place, Wide};
 use consort_lab::{Netlink, enter};
 use serde::Serialize;
@@ -93,6 +93,10 @@ impl Field {
 
     fn cable(&mut self, plan: &Plan, mut links: [Netlink; 2], real_wire: bool) -> Result<(), Failure> {
         veth(&self.hosts[1], &mut links, WIRE, WIRE_ADDRESSES, real_wire)?;
+        for (link, other) in links.iter_mut().zip([WIRE_ADDRESSES[1], WIRE_ADDRESSES[0]]) {
+            // Some programs do not start where nothing leads to the rest of the world.
+            link.add_route(Ipv4Addr::UNSPECIFIED.into(), 0, Hop::Via(other.into())).map_err(lab_failure)?;
+        }
         self.contend(plan, links, WIRE_ADDRESSES)
     }
 
@@ -151,7 +155,10 @@ impl Field {
         for (number, peer) in (0..).zip(&plan.peers) {
             eprintln!("starting {}", peer.name);
             let started = peer.start(number, &self.hosts, &mut links, wire, &state);
-            let up = started.and_then(|contender| self.connected(&contender).map(|()| contender));
+            let up = started.and_then(|contender| match self.connected(&contender) {
+                Ok(()) => Ok(contender),
+                Err(reason) => Err(format!("{reason}; {}", peer.last_words(&peer.directory(&state)))),
+            });
             match up {
                 Ok(contender) => self.contenders.push(contender),
                 Err(reason) => self.drop_out(peer, reason, plan.peers_required)?,

@@ -96,6 +96,14 @@ impl Site {
     }
 }
 
+/// Processes of one end: the program, and what it needs beside it.
+const DAEMONS_MAX: usize = 2;
+
+/// Where a process of an end says what it has to say.
+fn log(side: usize, number: usize) -> String {
+    format!("{side}-log{number}")
+}
+
 /// A program with its arguments.
 type CommandLine = Vec<String>;
 
@@ -155,6 +163,11 @@ impl Peer {
             .map(str::to_owned)
     }
 
+    /// Where its keys, settings and words are.
+    pub(super) fn directory(&self, state: &Path) -> PathBuf {
+        state.join(self.name)
+    }
+
     /// Starts its two ends; an error is the reason why it does not take part.
     pub(super) fn start(
         &self,
@@ -168,7 +181,7 @@ impl Peer {
             return Err(format!("{program} is not installed"));
         }
         let inside = [1, 2].map(|end| Ipv4Addr::new(10, 100, number, end));
-        let site = Site { directory: state.join(self.name), wire, inside };
+        let site = Site { directory: self.directory(state), wire, inside };
         fs::create_dir_all(&site.directory).map_err(|error| error.to_string())?;
         let ends = (self.prepare)(&site).map_err(|error| error.to_string())?;
         let mut contender = Contender {
@@ -181,8 +194,8 @@ impl Peer {
         };
         for (side, lines) in ends.into_iter().enumerate() {
             for (number, line) in lines.iter().enumerate() {
-                let log = site.file(side, &format!("log{number}"));
-                let daemon = spawn(&hosts[side], line, &log).map_err(|error| error.to_string())?;
+                let daemon = spawn(&hosts[side], line, &site.directory.join(log(side, number)))
+                    .map_err(|error| error.to_string())?;
                 contender.daemons.push(daemon);
             }
             self.set_up(&site, side, &mut links[side], &mut contender.daemons)?;
@@ -202,12 +215,13 @@ impl Peer {
         let began = Instant::now();
         while link.link_index(self.name).is_err() {
             if daemons.iter_mut().any(Daemon::has_ended) || began.elapsed() > START_MAX {
-                return Err(format!("it made no device; {}", self.last_words(site)));
+                return Err(format!("it made no device; {}", self.last_words(&site.directory)));
             }
             std::thread::sleep(GLANCE);
         }
         if let (Some(configure), Some(daemon)) = (self.configure, daemons.last()) {
-            configure(site, side, daemon).map_err(|error| format!("{error}; {}", self.last_words(site)))?;
+            configure(site, side, daemon)
+                .map_err(|error| format!("{error}; {}", self.last_words(&site.directory)))?;
         }
         link.set_mtu(self.name, self.mtu).map_err(|error| error.to_string())?;
         link.set_up(self.name).map_err(|error| error.to_string())?;
@@ -217,11 +231,12 @@ impl Peer {
     }
 
     /// The end of what its processes said.
-    fn last_words(&self, site: &Site) -> String {
+    pub(super) fn last_words(&self, directory: &Path) -> String {
         let mut words = String::new();
         for side in [0, 1] {
-            for number in [0, 1] {
-                words += &fs::read_to_string(site.file(side, &format!("log{number}"))).unwrap_or_default();
+            for number in 0..DAEMONS_MAX {
+                // Not every end has so many processes.
+                words += &fs::read_to_string(directory.join(log(side, number))).unwrap_or_default();
             }
         }
         match tail(&words) {

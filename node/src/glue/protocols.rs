@@ -44,12 +44,12 @@ pub fn requests() -> Vec<RpcProtocol> {
             response_bytes_max: progress::RESPONSE_BYTES_MAX,
             rate: Rate { per_second: 50, burst: 200 },
         },
-        // News waits 30 ms for more, so one host tells another 30 times a second at the most; hosts that join together compare at once.
+        // News waits 100 ms for more, so one host tells another ten times a second at the most; whoever joins compares a few times beside.
         RpcProtocol {
             name: NETWORKS,
             request_bytes_max: message::BYTES_MAX,
             response_bytes_max: message::BYTES_MAX,
-            rate: Rate { per_second: 40, burst: 200 },
+            rate: Rate { per_second: 20, burst: 200 },
         },
     ]
 }

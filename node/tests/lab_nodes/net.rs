@@ -205,6 +205,10 @@ in_lab! {
         assert_eq!((back.name, &back.ipv4, &back.ipv6), (second.name.clone(), &second.ipv4, &second.ipv6));
         assert_all_reach(&[&stage.hosts[0], &stage.hosts[1]], &[first, second.clone()]);
 
+        // Somebody takes the device away: it is made again.
+        Netlink::open_in(stage.hosts[1].host.netns()).unwrap().delete_link("vpn7").unwrap();
+        awaited("the device is made again", async || Ok(has_device(&stage.hosts[1], "vpn7").then_some(()))).await.unwrap();
+
         // The creator is gone; whoever is on the network can tell of it.
         stage.hosts[0].kill().unwrap();
         let third = join(&stage.hosts[2]).await;

@@ -476,6 +476,10 @@ impl Core {
                 Ok(Taken::Known) => {}
                 Err(refusal) => {
                     *self.refused.entry(refusal).or_default() += 1;
+                    // Honest members pass on what they verified: whoever sends a forgery shall not have us verify a thousand.
+                    if refusal == Refusal::Signature {
+                        break;
+                    }
                     if let (Refusal::NotAMember, Item::Claim(signed)) = (refusal, item) {
                         unproved.extend(Claim::read(signed.clone()).map(|claim| claim.said.host));
                     }
@@ -556,9 +560,10 @@ impl Core {
             .collect();
         due.into_iter().for_each(|id| self.renew(now, id));
         let own = &self.own;
-        for id in self.directory.expire(now.seconds(), |id| own.contains_key(&id)) {
-            self.outputs.push_back(Output::Changed(id));
-        }
+        let expired = self.directory.expire(now.seconds(), |id| own.contains_key(&id));
+        self.outputs.extend(expired.changed.into_iter().map(Output::Changed));
+        let keys = expired.forgotten.into_iter().map(|id| format!("{MADE}{id}"));
+        self.outputs.extend(keys.map(|key| Output::Keep { key, value: None }));
     }
 
     /// When [`Self::handle_timeout`] has something to do, in milliseconds since 1970.

@@ -70,6 +70,11 @@ impl Device {
         Ok((device, descriptors, notices))
     }
 
+    /// Whether it is there still.
+    pub(super) fn is_there(&self) -> bool {
+        netlink().is_ok_and(|mut netlink| netlink.index(&self.name).is_ok_and(|index| index == self.index))
+    }
+
     /// Gives the device these addresses and no others of those it was given.
     pub(super) fn readdress(&mut self, wanted: BTreeSet<(IpAddr, u8)>) -> Result<(), Failure> {
         if wanted == self.addresses {

@@ -93,6 +93,15 @@ pub enum Taken {
     Known,
 }
 
+/// What was over.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Expired {
+    /// Networks on which somebody is no more.
+    pub changed: Vec<NetworkId>,
+    /// Networks that are not known any more.
+    pub forgotten: Vec<NetworkId>,
+}
+
 /// Why a name does not lead to one network.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum NoSuch {
@@ -241,9 +250,9 @@ impl Directory {
         Ok(Taken::New(id))
     }
 
-    /// Forgets what is over; gives the networks on which somebody is no more. Those in `kept` stay known.
-    pub fn expire(&mut self, now_s: u64, kept: impl Fn(NetworkId) -> bool) -> Vec<NetworkId> {
-        let mut changed = Vec::new();
+    /// Forgets what is over. Networks in `kept` stay known.
+    pub fn expire(&mut self, now_s: u64, kept: impl Fn(NetworkId) -> bool) -> Expired {
+        let (mut changed, mut forgotten) = (Vec::new(), Vec::new());
         for (id, known) in &mut self.networks {
             let before = known.claims.len();
             known.claims.retain(|_, claim| !is_over(claim, now_s));
@@ -253,9 +262,13 @@ impl Directory {
         }
         self.networks.retain(|id, known| {
             let young = known.definition.draft.created_s + UNUSED_KEPT_S > now_s;
-            young || kept(*id) || known.joined().next().is_some()
+            let stays = young || kept(*id) || known.joined().next().is_some();
+            if !stays {
+                forgotten.push(*id);
+            }
+            stays
         });
-        changed
+        Expired { changed, forgotten }
     }
 
     /// Forgets the claims of hosts that are members no more; gives the networks they were on.
@@ -393,12 +406,12 @@ mod tests {
         let mut known = directory(std::slice::from_ref(&lan));
         let late = NOW + UNUSED_KEPT_S;
         assert!(known.take(late, &claim(&lan, 2, 1, late), |_| true).is_ok());
-        assert_eq!(known.expire(late, |_| false), []);
+        assert_eq!(known.expire(late, |_| false), Expired { changed: vec![], forgotten: vec![] });
         assert!(known.network(lan.id).is_some());
         let later = late + CLAIM_LIFETIME_S;
-        assert_eq!(known.expire(later, |_| true), [lan.id]);
+        assert_eq!(known.expire(later, |_| true), Expired { changed: vec![lan.id], forgotten: vec![] });
         assert!(known.network(lan.id).is_some(), "this host keeps it");
-        known.expire(later, |_| false);
+        assert_eq!(known.expire(later, |_| false), Expired { changed: vec![], forgotten: vec![lan.id] });
         assert!(known.network(lan.id).is_none());
     }
 

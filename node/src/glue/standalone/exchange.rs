@@ -5,11 +5,14 @@
 use std::time::Duration;
 
 use consort_overlay::{HostId, Overlay};
+use rand_chacha::ChaCha8Rng;
+use rand_core::{Rng, SeedableRng};
 use tokio::sync::mpsc;
 
 use super::message::{Differ, ITEMS_MAX, Request};
 use super::task::{Input, ask};
 use crate::glue::protocols;
+use crate::state::keys::fill_random;
 
 /// Comparisons until two hosts know the same: one, unless a message could not hold everything.
 const ROUNDS_MAX: usize = 8;
@@ -56,7 +59,7 @@ pub(super) async fn exchange(overlay: &Overlay, inputs: &mpsc::Sender<Input>, ho
 /// Compares with every member that is connected, all at once; those that take too long are left.
 pub(super) async fn exchange_with_all(overlay: &Overlay, inputs: &mpsc::Sender<Input>) {
     let mut comparisons = tokio::task::JoinSet::new();
-    for host in connected(overlay).await.into_iter().take(MEMBERS_MAX) {
+    for host in some_of(connected(overlay).await, MEMBERS_MAX) {
         let (overlay, inputs) = (overlay.clone(), inputs.clone());
         comparisons.spawn(async move { exchange(&overlay, &inputs, host).await });
     }
@@ -72,4 +75,25 @@ pub(super) async fn connected(overlay: &Overlay) -> Vec<HostId> {
     let up =
         |state: &consort_overlay::PeerState| matches!(state, consort_overlay::PeerState::Connected { .. });
     peers.into_iter().filter(|peer| up(&peer.state)).map(|peer| peer.host).collect()
+}
+
+/// Some of them, by lot.
+pub(super) fn some_of(mut hosts: Vec<HostId>, count: usize) -> Vec<HostId> {
+    let mut rng = random();
+    for at in 0..count.min(hosts.len()) {
+        let left = u64::try_from(hosts.len() - at).unwrap_or(1);
+        let offset = usize::try_from(rng.next_u64() % left).unwrap_or(0);
+        hosts.swap(at, at + offset);
+    }
+    hosts.truncate(count);
+    hosts
+}
+
+/// A generator for whom to tell: it decides nothing that anybody could gain by.
+fn random() -> ChaCha8Rng {
+    let mut seed = [0; 32];
+    if let Err(failure) = fill_random(&mut seed) {
+        tracing::warn!(%failure, "no randomness: the same members are told again");
+    }
+    ChaCha8Rng::from_seed(seed)
 }

@@ -16,7 +16,7 @@
 //! | [`message`] | what two hosts say to each other |
 //! | `exchange` | one comparison with one member |
 //! | `device` | the TAP |
-//! | `task` | the core's clock, the devices, the data plane |
+//! | `task` | the core's clock, the devices, the data plane; five files, one for each concern |
 //! | `handle` | what the API asks |
 //!
 //! # Who may

@@ -369,6 +369,24 @@ impl Claim {
     }
 }
 
+/// The fuzz target's body: any bytes are a statement that encodes to the same, a body of one kind or the other, or are refused.
+pub fn fuzz(data: &[u8]) {
+    if let Ok(signed) = Signed::decode(data) {
+        assert_eq!(Signed::decode(&signed.encode()), Ok(signed));
+    }
+    let Ok(body) = List::try_from(data.to_vec()) else { return };
+    let signed = Signed { body, signature: [[0; 32]; 2] };
+    if let Ok(claim) = Claim::read(signed.clone()) {
+        assert!(claim.said.addresses().count() <= 2);
+    }
+    if let Ok(draft) = signed.body::<Draft>()
+        && draft.check().is_ok()
+    {
+        let definition = Definition::of(draft, signed);
+        assert!(definition.prefixes().all(|prefix| prefix.check_for_network().is_ok()));
+    }
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -437,6 +455,31 @@ mod tests {
         assert_eq!(open(Draft { ipv4: loopback, ..draft() }).unwrap_err(), Refusal::Impossible);
         assert_eq!(open(Draft { version: 2, ..draft() }).unwrap_err(), Refusal::Version);
         assert!(open(Draft { ipv6: Ipv6Wish::Given(six), ..draft() }).is_ok());
+    }
+
+    #[test]
+    fn the_fuzz_target_runs_for_a_moment() {
+        let definition = postcard::to_stdvec(&draft()).unwrap();
+        let valid = [Claim::issue(&keys(2), overlay(9), statement()).signed.encode(), definition];
+        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
+        let mut random = || {
+            state ^= state << 13;
+            state ^= state >> 7;
+            state ^= state << 17;
+            state
+        };
+        for round in 0..20_000 {
+            let mut data = valid[round % 2].clone();
+            match round % 3 {
+                0 => data = (0..random() % 96).map(|_| random().to_le_bytes()[0]).collect(),
+                1 => {
+                    let at = usize::try_from(random()).unwrap() % data.len();
+                    data[at] ^= 1 << (random() % 8);
+                }
+                _ => data.truncate(usize::try_from(random()).unwrap() % data.len()),
+            }
+            fuzz(&data);
+        }
     }
 
     #[test]

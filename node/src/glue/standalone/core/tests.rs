@@ -181,6 +181,35 @@ fn a_host_without_its_state_takes_back_what_it_hears_of_itself() {
 }
 
 #[test]
+fn one_forgery_ends_the_message_it_came_in() {
+    let (mut one, mut other) = (core(1), core(2));
+    let id = one.create(START, wish("office"), [1; 16], &[]).unwrap();
+    other.handle_items(START, &spread(&mut one), |_| true);
+    let standing = Standing::Joined { ipv4: None, ipv6: None };
+    let claim = |keys: &Keypair, host| {
+        let said = Statement::new(id, host, START.0, START.0, START.seconds(), standing);
+        Item::Claim(Claim::issue(keys, overlay(), said).signed)
+    };
+    let (genuine, forged) = (claim(&keys(1), one.me), claim(&keys(3), keys(4).public().to_peer_id()));
+    other.handle_items(START, &[forged.clone(), genuine.clone(), forged], |_| true);
+    assert_eq!((other.seats(id).len(), other.refused()[&Refusal::Signature]), (0, 1));
+    other.handle_items(START, &[genuine], |_| true);
+    assert_eq!(other.seats(id).len(), 1);
+}
+
+#[test]
+fn a_network_nobody_is_on_is_forgotten_on_disk_as_well() {
+    let mut one = core(1);
+    let mut disk = BTreeMap::new();
+    one.create(START, wish("office"), [1; 16], &[]).unwrap();
+    kept(&mut one, &mut disk);
+    assert_eq!(disk.len(), 1);
+    one.handle_timeout(later(START, super::super::directory::UNUSED_KEPT_S));
+    kept(&mut one, &mut disk);
+    assert!(disk.is_empty());
+}
+
+#[test]
 fn claims_are_renewed_in_time_and_those_of_silent_hosts_run_out() {
     let (mut one, mut other) = (core(1), core(2));
     let id = one.create(START, wish("office"), [1; 16], &[]).unwrap();

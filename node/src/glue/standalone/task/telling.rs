@@ -1,0 +1,78 @@
+//! News on its way: own to every connected member, others' to a few, and comparisons.
+//!
+//! Everything here runs in tasks of its own, of which there are at most [`super::SENDS_MAX`]; what finds no place is told by a later comparison.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+use consort_overlay::HostId;
+
+use super::Task;
+use crate::glue::protocols;
+use crate::glue::standalone::directory::Item;
+use crate::glue::standalone::exchange::{connected, exchange, some_of};
+use crate::glue::standalone::message::{ITEMS_MAX, Request};
+
+/// News that waits to be told. What is beyond is told by a later comparison.
+const NEWS_MAX: usize = ITEMS_MAX;
+/// How long news waits for more: hosts that join together cost one message, and a person notices nothing.
+const NEWS_PAUSE: Duration = Duration::from_millis(100);
+/// Members that news of others is passed on to. With six each, one in four hundred hears it only by a comparison.
+const PASS_ON_TO: usize = 6;
+
+/// What waits to be told.
+#[derive(Debug, Default)]
+pub(super) struct News {
+    own: Vec<Item>,
+    of_others: Vec<Item>,
+    pub(super) tell_at: Option<Instant>,
+}
+
+impl News {
+    pub(super) fn push(&mut self, item: Item, own: bool) {
+        let list = if own { &mut self.own } else { &mut self.of_others };
+        if list.len() < NEWS_MAX {
+            list.push(item);
+        }
+        self.tell_at.get_or_insert_with(|| Instant::now() + NEWS_PAUSE);
+    }
+}
+
+impl Task {
+    /// Tells own news to every connected member, others' to some.
+    pub(super) async fn tell_news(&mut self) {
+        let News { own, of_others, .. } = std::mem::take(&mut self.news);
+        let members = connected(&self.parts.overlay).await;
+        let some: BTreeSet<HostId> = some_of(members.clone(), PASS_ON_TO).into_iter().collect();
+        for host in members {
+            let items =
+                if some.contains(&host) { [own.clone(), of_others.clone()].concat() } else { own.clone() };
+            for part in items.chunks(ITEMS_MAX) {
+                self.tell(host, part.to_vec());
+            }
+        }
+    }
+
+    fn tell(&self, host: HostId, items: Vec<Item>) {
+        let Ok(place) = Arc::clone(&self.sends).try_acquire_owned() else { return };
+        let overlay = self.parts.overlay.clone();
+        tokio::spawn(async move {
+            let told = overlay.call(host, protocols::NETWORKS, Request::Tell(items).encode()).await;
+            drop(place);
+            if let Err(error) = told {
+                tracing::debug!(%host, %error, "a member could not be told of networks");
+            }
+        });
+    }
+
+    pub(super) fn compare_with(&self, host: HostId) {
+        let Ok(place) = Arc::clone(&self.sends).try_acquire_owned() else { return };
+        let (overlay, own) = (self.parts.overlay.clone(), self.own.clone());
+        tokio::spawn(async move {
+            let Some(inputs) = own.upgrade() else { return };
+            exchange(&overlay, &inputs, host).await;
+            drop(place);
+        });
+    }
+}

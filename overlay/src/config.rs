@@ -69,6 +69,8 @@ pub struct OverlayConfig {
     pub protocols: Vec<RpcProtocol>,
     /// Names of node's stream protocols; same alphabet as those of requests.
     pub streams: Vec<&'static str>,
+    /// Whether members are looked for, and answered, on the local link (multicast DNS). Never on loopback.
+    pub local_link: bool,
     /// Kinds of documents node wants to hear of.
     pub documents: Vec<DocumentKind>,
     /// The wall clock.
@@ -89,6 +91,7 @@ impl OverlayConfig {
             limits: Limits::default(),
             protocols: Vec::new(),
             streams: Vec::new(),
+            local_link: false,
             documents: Vec::new(),
             clock: Arc::new(SystemClock),
         }

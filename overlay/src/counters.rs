@@ -44,6 +44,10 @@ pub struct Counters {
     pub documents_stale: u64,
     /// Documents refused, by reason.
     pub documents_refused: BTreeMap<&'static str, u64>,
+    /// Members that answered on the local link.
+    pub link_found: u64,
+    /// Answers on the local link that were no good, by reason.
+    pub link_refused: BTreeMap<&'static str, u64>,
     /// News that were not what their kind says.
     pub news_malformed: u64,
     /// Streams taken from peers.

@@ -10,6 +10,7 @@
 //! | [`connections`] | connections that come, go and fail; dialling |
 //! | [`circuits`] | control connections through a third member, where there is no direct way |
 //! | [`entering`] | joining by a ticket, and the change of overlay |
+//! | [`lan`] | the local link: sockets, and what is found there |
 //! | [`requests`] | requests in both directions, limits, answers; streams |
 //! | [`directory`] | records, exchanges, searches by Kademlia |
 //! | [`documents`] | what operators say to all |
@@ -20,6 +21,7 @@ mod connections;
 mod directory;
 mod documents;
 mod entering;
+pub(crate) mod lan;
 mod requests;
 mod standing;
 mod transport;
@@ -204,6 +206,9 @@ pub async fn start(config: OverlayConfig) -> Result<(Overlay, EventReceiver), St
         inviter: None,
         closing: HashMap::new(),
         circuits: circuits::Circuits::default(),
+        link: None,
+        join_failed: None,
+        join_until: Duration::ZERO,
         owed: FuturesUnordered::new(),
         tasks: FuturesUnordered::new(),
         state_saved_at: Duration::ZERO,
@@ -257,6 +262,11 @@ struct Driver {
     closing: HashMap<ConnectionId, FailureReason>,
     /// Ways through others, asked for and held.
     circuits: circuits::Circuits,
+    /// The local link, where it is looked at.
+    link: Option<lan::Link>,
+    /// The inviter of the ticket that is being tried could not be reached; until then somebody on the local link may let this host in.
+    join_failed: Option<FailureReason>,
+    join_until: Duration,
     owed: FuturesUnordered<Owed>,
     tasks: FuturesUnordered<BoxFuture<'static, ()>>,
     state_saved_at: Duration,
@@ -284,6 +294,7 @@ impl Driver {
                 },
                 Some((protocol, channel, answer)) = self.owed.next() => self.on_answered(protocol, channel, answer),
                 Some(()) = self.tasks.next() => {}
+                news = lan::Link::next(&mut self.link) => self.on_link_news(news),
                 _ = tick.tick() => self.on_tick(),
                 Ok(permit) = events.reserve(), if !self.outbox.is_empty() => {
                     if let Some(event) = self.outbox.pop() {
@@ -310,6 +321,11 @@ impl Driver {
             if self.overlay.is_none_or(|overlay| overlay == ticket.overlay()) && ticket.inviter() != own {
                 self.peers.learn(ticket.inviter(), ticket.addresses());
             }
+        }
+        if self.config.local_link {
+            let own = Key::of(self.door.lock().pair());
+            self.link = Some(lan::Link::start(own, ChaCha8Rng::from_seed(transport::entropy())));
+            self.tell_link();
         }
         self.tell_relayed();
         self.renew_record();
@@ -363,6 +379,8 @@ impl Driver {
         self.upkeep_directory();
         self.upkeep_connections();
         self.upkeep_circuits();
+        self.upkeep_join();
+        self.tell_link();
         self.upkeep_state();
     }
 

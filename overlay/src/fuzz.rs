@@ -5,6 +5,8 @@
 
 use crate::{
     document::Document,
+    identity::{Key, OverlayKey},
+    lan::Service,
     membership::{Chain, Revocation, Revocations},
     protocol::{
         documents,
@@ -72,6 +74,13 @@ pub fn document(bytes: &[u8]) {
         let held: Vec<Arc<Document>> = held.into_iter().map(Arc::new).collect();
         assert_eq!(documents::encode_answer(&held), bytes);
     }
+}
+
+/// A packet of the local link.
+pub fn link(bytes: &[u8]) {
+    let service = Service::of(OverlayKey(Key::from_bytes([0; 32])));
+    // Heard or not is all there is to see.
+    drop(service.hear(bytes));
 }
 
 /// The three messages of the membership handshake.

@@ -29,6 +29,8 @@ pub(crate) const ISSUED_MAX: usize = 256;
 pub const TICKETS_MAX: usize = 16;
 /// Proofs that the driver has not fetched yet: one per connection under way.
 const PROVED_MAX: usize = 256;
+/// Hosts on the local link that may take this host's ticket though they did not make it.
+const FOUND_MAX: usize = 16;
 
 /// What came of a handshake that went well.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -51,6 +53,8 @@ pub(crate) struct Door {
     pub(crate) issued: VecDeque<Chain>,
     pub(crate) arbiter: Arbiter,
     proved: HashMap<HostId, (Chain, u64)>,
+    /// Hosts on the local link that say they are members of an overlay this host has a ticket of.
+    found: HashMap<HostId, OverlayKey>,
 }
 
 /// The door as its users hold it.
@@ -82,6 +86,7 @@ impl Door {
             issued: VecDeque::new(),
             arbiter: Arbiter::new(local, connections_max),
             proved: HashMap::new(),
+            found: HashMap::new(),
         }
     }
 
@@ -97,8 +102,23 @@ impl Door {
         self.membership.as_ref().map(|membership| membership.overlay)
     }
 
+    /// The ticket to show to `inviter`: its own, or one to a member on the local link.
     fn ticket_by(&self, inviter: HostId) -> Option<&Ticket> {
-        self.tickets.iter().find(|ticket| ticket.inviter() == inviter)
+        let made_by = self.tickets.iter().find(|ticket| ticket.inviter() == inviter);
+        // Any member may admit the bearer of a ticket.
+        made_by.or_else(|| {
+            let overlay = self.found.get(&inviter)?;
+            self.tickets.iter().find(|ticket| ticket.overlay() == *overlay)
+        })
+    }
+
+    /// A host on the local link says it is a member of `overlay`; false: there is no ticket for it.
+    pub(crate) fn found_on_link(&mut self, host: HostId, overlay: OverlayKey) -> bool {
+        let wanted = self.tickets.iter().any(|ticket| ticket.overlay() == overlay);
+        if wanted && (self.found.len() < FOUND_MAX || self.found.contains_key(&host)) {
+            self.found.insert(host, overlay);
+        }
+        wanted
     }
 
     /// What this host shows as the dialler: its ticket to the host that made it, else its membership.
@@ -199,6 +219,7 @@ impl Door {
             self.proved.clear();
         }
         self.tickets.clear();
+        self.found.clear();
         self.membership = Some(membership);
     }
 

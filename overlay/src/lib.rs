@@ -23,6 +23,7 @@
 //! | `peers` | the table of peers: states, failures, the dial schedule |
 //! | `limit` | rates |
 //! | `protocol` | bytes and limits of each protocol |
+//! | `lan` | members on the local link: what is asked and answered |
 //! | `gate` | who passes the door, and the handshake |
 //! | `streams` | bulk streams over a connection |
 //! | `behaviour` | composition of libp2p's behaviours |
@@ -43,6 +44,7 @@ pub mod fuzz;
 mod gate;
 mod handle;
 mod identity;
+mod lan;
 mod limit;
 mod membership;
 mod peers;

@@ -107,6 +107,19 @@ impl Peers {
         }
     }
 
+    /// Adds places where `host` may be found; true if one of them is news.
+    pub(crate) fn learn_more(&mut self, host: HostId, addresses: &[SocketAddr]) -> bool {
+        let known = self.addresses(&host).to_vec();
+        let fresh: Vec<SocketAddr> =
+            addresses.iter().filter(|address| !known.contains(address)).copied().collect();
+        if fresh.is_empty() {
+            return false;
+        }
+        // News first, after the one that worked last: what is on the link is nearer than what was.
+        self.learn(host, &[fresh, known].concat());
+        true
+    }
+
     /// A peer that was known in an earlier life of this node.
     pub(crate) fn restore(&mut self, host: HostId, addresses: &[SocketAddr], last_seen: Option<UnixSeconds>) {
         self.learn(host, addresses);

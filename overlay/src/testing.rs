@@ -5,6 +5,7 @@ use crate::{
     document::{Document, Tag},
     fuzz,
     identity::{Key, Keypair, OverlayKey, pair_from_seed},
+    lan::Service,
     limit::Rate,
     membership::{Chain, LinkSecret, Membership, Revocation, Revocations, Standing, claim},
     protocol::{
@@ -109,6 +110,7 @@ pub(crate) fn samples() -> Vec<Sample> {
     set.take(overlay(), revocation(1, &[1, 2])).unwrap();
     let tag = Tag { kind: "test/kind".into(), version: 1, digest: [1; 16] };
     let question = documents::Question { held: vec![tag], unwanted: vec![[2; 16]] };
+    let link = Service::of(OverlayKey(Key::from_bytes([0; 32])));
     let records = [Arc::new(record(&[1], 1)), Arc::new(record(&[1, 2], 1))];
     vec![
         (fuzz::chain, chain(&[1, 2, 3]).encode()),
@@ -126,6 +128,8 @@ pub(crate) fn samples() -> Vec<Sample> {
         (fuzz::document, document(0, 1, b"body").encode()),
         (fuzz::document, question.encode()),
         (fuzz::document, documents::encode_answer(&[Arc::new(document(0, 1, b"body"))])),
+        (fuzz::link, link.question()),
+        (fuzz::link, link.answer([7; 8], key(1), &["10.0.0.1:4001".parse().unwrap()])),
         (fuzz::rpc, [b"\x01p".as_slice(), &[0, 0, 0, 3], b"abc"].concat()),
     ]
 }

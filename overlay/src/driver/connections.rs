@@ -9,7 +9,7 @@ use crate::{
     counters::count,
     event::Event,
     gate::upgrade::GateError,
-    handle::{CallError, JoinError, OpenError},
+    handle::{CallError, OpenError},
     identity::HostId,
     peers::{Connection, Direction, Established, Failure, FailureReason, Reach},
     protocol::member::Refusal,
@@ -49,6 +49,7 @@ impl Driver {
             SwarmEvent::ListenerClosed { listener_id, .. } if self.circuits.withdrawn(listener_id) => {}
             SwarmEvent::NewListenAddr { .. } | SwarmEvent::ExpiredListenAddr { .. } => {
                 self.tell_relayed();
+                self.tell_link();
                 self.renew_record();
                 self.spread_record();
             }
@@ -211,11 +212,7 @@ impl Driver {
         for waiting in self.waiting.remove(&host).unwrap_or_default() {
             reject(host, waiting, &reason);
         }
-        if let Some((inviter, answer)) = self.joining.take_if(|(inviter, _)| *inviter == host) {
-            let kept = self.config.bootstrap.clone();
-            self.door.lock().tickets.retain(|ticket| ticket.inviter() != inviter || kept.contains(ticket));
-            answer.send(Err(JoinError::Failed { inviter, reason })).ok();
-        }
+        self.on_join_failed(host, reason);
     }
 
     fn on_refused(&mut self, error: &ListenError, from: &Multiaddr, peer: Option<HostId>) {

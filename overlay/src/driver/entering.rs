@@ -1,6 +1,6 @@
 //! From a ticket to a membership: joining, and the change of everything that belonged to the overlay of before.
 
-use super::Driver;
+use super::{Driver, lan::JOIN_PATIENCE};
 use crate::{
     behaviour::news_topic,
     event::Event,
@@ -9,6 +9,7 @@ use crate::{
     peers::{FailureReason, Reach},
     ticket::Ticket,
 };
+use std::time::Duration;
 
 impl Driver {
     /// A ticket shall lead in.
@@ -25,10 +26,41 @@ impl Driver {
         }
         self.door.lock().tickets.push(ticket);
         self.joining = Some((inviter, answer));
+        self.join_failed = None;
+        self.join_until = self.now() + JOIN_PATIENCE;
+        self.tell_link();
         self.peers.retry_now(&inviter);
         if let Reach::Dial(addresses) = self.peers.ask_for(&inviter, self.now()) {
             self.dial(inviter, &addresses);
         }
+    }
+
+    /// A dial failed. If it was to the inviter, the join has, unless somebody on the local link lets this host in.
+    pub(super) fn on_join_failed(&mut self, host: HostId, reason: FailureReason) {
+        if self.joining.as_ref().is_none_or(|(inviter, _)| *inviter != host) {
+            return;
+        }
+        if !matches!(
+            reason,
+            FailureReason::Unreachable { .. } | FailureReason::Timeout | FailureReason::NoAddress
+        ) {
+            // It was reached and said no: nobody else would say yes.
+            self.join_until = Duration::ZERO;
+        }
+        self.join_failed = Some(reason);
+        self.upkeep_join();
+    }
+
+    /// Gives up a join that has failed, when its time is over.
+    pub(super) fn upkeep_join(&mut self) {
+        if self.link.is_some() && self.now() < self.join_until {
+            return;
+        }
+        let Some(reason) = self.join_failed.take() else { return };
+        let Some((inviter, answer)) = self.joining.take() else { return };
+        let kept = self.config.bootstrap.clone();
+        self.door.lock().tickets.retain(|ticket| ticket.inviter() != inviter || kept.contains(ticket));
+        answer.send(Err(JoinError::Failed { inviter, reason })).ok();
     }
 
     /// Why this host may not use the ticket.
@@ -83,9 +115,11 @@ impl Driver {
         self.membership.send(Some(membership)).ok();
         self.announce(Event::Joined(overlay));
         self.save_state();
+        self.join_failed = None;
         if let Some((_, answer)) = self.joining.take() {
             answer.send(Ok(overlay)).ok();
         }
+        self.tell_link();
         self.upkeep_connections();
     }
 }

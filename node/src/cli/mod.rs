@@ -12,6 +12,7 @@ mod overlay;
 mod session;
 mod slice;
 mod topology;
+mod why;
 
 use std::path::{Path, PathBuf};
 
@@ -53,8 +54,7 @@ pub async fn run(cli: &Cli) -> Result<Exit, Failure> {
         Command::Slice(SliceCommand::Shrink(_)) => Err(Failure::not_yet_supported("`consort slice shrink`")),
         Command::Machine(command) => machine::run(&client, command, output).await,
         Command::Net(command) => net::run(&client, command, output).await,
-        Command::Why(_) => Err(Failure::not_yet_supported("`consort why`")
-            .remedy("`consort peers` shows each peer and why it is not connected")),
+        Command::Why(args) => why::why(&client, args, output).await,
         Command::Topology(command) => topology::run(&client, command, output).await,
         Command::Image(_) => Err(Failure::not_yet_supported("`consort image`")
             .remedy("every node carries the image `mini`, which needs no download")),

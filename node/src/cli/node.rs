@@ -4,11 +4,12 @@ use std::time::Duration;
 
 use consort_scheduler::units::cpus_text;
 
-use super::output::{Output, or_dash, table};
+use super::output::{Output, or_dash, table, word};
 use crate::config::units::{show_duration, show_size};
 use crate::control::api::{Peer, Status};
 use crate::control::client::Client;
 use crate::failure::{Exit, Failure};
+use crate::why::Path;
 
 pub(super) async fn status(client: &Client, output: Output) -> Result<Exit, Failure> {
     let status: Status = client.get("/v1/status").await?;
@@ -59,29 +60,33 @@ pub(super) async fn status(client: &Client, output: Output) -> Result<Exit, Fail
 pub(super) async fn peers(client: &Client, output: Output) -> Result<Exit, Failure> {
     let peers: Vec<Peer> = client.get("/v1/peers").await?;
     output.document(&peers, |peers| {
-        let rows: Vec<[String; 5]> = peers
-            .iter()
-            .map(|peer| {
-                let state = match (&peer.reason, peer.connected) {
-                    (_, true) => "connected".to_owned(),
-                    (Some(reason), false) => reason.clone(),
-                    (None, false) => "not connected".to_owned(),
-                };
-                let link = peer.link.as_ref().map(|link| match &link.address {
-                    Some(address) => format!("{} {address}", link.state),
-                    None => link.state.clone(),
-                });
-                let rtt = peer.link.as_ref().and_then(|link| link.rtt_ms).or(peer.rtt_ms);
-                [
-                    peer.host.clone(),
-                    state,
-                    or_dash(peer.addresses.first()),
-                    or_dash(rtt.map(|rtt| format!("{rtt:.1}ms"))),
-                    or_dash(link),
-                ]
-            })
-            .collect();
-        table(["HOST", "CONTROL", "ADDRESS", "RTT", "LINK"], &rows)
+        let rows: Vec<[String; 7]> = peers.iter().map(peer_row).collect();
+        table(["HOST", "CONTROL", "PATH", "ADDRESS", "NAT", "RTT", "LOSS"], &rows)
     })?;
     Ok(Exit::Done)
+}
+
+fn peer_row(peer: &Peer) -> [String; 7] {
+    let control = match (&peer.reason, peer.connected) {
+        (_, true) => "connected".to_owned(),
+        (Some(reason), false) => reason.clone(),
+        (None, false) => "not connected".to_owned(),
+    };
+    let link = peer.link.as_ref();
+    let path = match (peer.path, link) {
+        (Path::None, Some(link)) if link.state != "idle" => link.state.clone(),
+        (path, _) => word(&path),
+    };
+    let address = link.filter(|_| peer.path != Path::None).and_then(|link| link.address.clone());
+    let rtt = link.and_then(|link| link.rtt_ms).or(peer.rtt_ms);
+    let loss = link.filter(|link| link.state == "up").map(|link| format!("{:.1}%", link.loss * 100.0));
+    [
+        peer.host.clone(),
+        control,
+        path,
+        or_dash(address.as_ref().or(peer.addresses.first())),
+        word(&peer.nat),
+        or_dash(rtt.map(|rtt| format!("{rtt:.1}ms"))),
+        or_dash(loss),
+    ]
 }

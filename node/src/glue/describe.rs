@@ -1,39 +1,32 @@
 //! What a host says of itself in its record: where and with which key its data plane is, and what it could give.
 //!
-//! Version 1, postcard, at most [`BYTES_MAX`] bytes, trailing bytes refused:
+//! Version 2, postcard, at most [`BYTES_MAX`] bytes, trailing bytes refused:
 //!
 //! | field | meaning |
 //! |---|---|
-//! | version | 1 |
-//! | data key | X25519 public key of its links |
-//! | data addresses | where its data plane listens, at most [`ADDRESSES_MAX`] |
+//! | version | 2 |
+//! | whereabouts | where its data plane is: key, candidates, NAT, whether it relays ([`Whereabouts`]) |
 //! | advert | what is free, shared and run there: a hint |
 //!
 //! The overlay signs and ages the record that carries it, so the key is bound to the host by the host's signature. Refuses to know how
 //! either is used.
 
-use std::net::SocketAddr;
-
-use consort_scheduler::bounded::List;
 use consort_scheduler::engine::Advert;
 use serde::{Deserialize, Serialize};
 
-/// The most addresses of one host: a few interfaces with both families.
-pub const ADDRESSES_MAX: usize = 16;
+use super::meet::whereabouts::Whereabouts;
 
 /// The longest description; the overlay's record takes 1024 bytes.
 pub const BYTES_MAX: usize = 1024;
 
-const VERSION: u8 = 1;
+const VERSION: u8 = 2;
 
 /// A host's description of itself.
 #[derive(Debug, Clone, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Description {
     version: u8,
-    /// X25519 public key of its links.
-    pub data_key: [u8; 32],
-    /// Where its data plane listens.
-    pub data_addresses: List<SocketAddr, ADDRESSES_MAX>,
+    /// Where its data plane is.
+    pub whereabouts: Whereabouts,
     /// What it could give.
     pub advert: Advert,
 }
@@ -53,15 +46,10 @@ pub enum DescriptionError {
 }
 
 impl Description {
-    /// A description; addresses beyond [`ADDRESSES_MAX`] are left out.
+    /// A description.
     #[must_use]
-    pub fn new(data_key: [u8; 32], data_addresses: &[SocketAddr], advert: Advert) -> Self {
-        Self {
-            version: VERSION,
-            data_key,
-            data_addresses: List::first_of(data_addresses.iter().copied()),
-            advert,
-        }
+    pub fn new(whereabouts: Whereabouts, advert: Advert) -> Self {
+        Self { version: VERSION, whereabouts, advert }
     }
 
     /// As it travels.
@@ -99,18 +87,27 @@ pub fn fuzz(data: &[u8]) {
 
 #[cfg(test)]
 mod tests {
+    use consort_scheduler::bounded::List;
     use consort_scheduler::resources::Resources;
+    use consort_vswitch::path::{CANDIDATES_MAX, Candidate, NatKind, NatView, PortPattern};
 
     use super::*;
+
+    fn whereabouts(addresses: &[&str]) -> Whereabouts {
+        let candidates = addresses.iter().map(|address| Candidate::local(address.parse().unwrap()));
+        let ports = PortPattern::Sequential { last: 65_535, step: -9_999 };
+        Whereabouts {
+            data_key: [7; 32],
+            candidates: List::first_of(candidates),
+            nat: NatView { kind: NatKind::AddressDependent, ports },
+            relays: true,
+        }
+    }
 
     fn example() -> Description {
         let limit = Resources { cpus_milli: 2_000, memory_bytes: 1 << 30, disk_bytes: 1 << 33, machines: 64 };
         let advert = Advert { free: limit, limit, sandbox: true, vm: false };
-        Description::new(
-            [7; 32],
-            &["10.0.0.1:7441".parse().unwrap(), "[fd00::1]:7441".parse().unwrap()],
-            advert,
-        )
+        Description::new(whereabouts(&["10.0.0.1:7441", "[fd00::1]:7441"]), advert)
     }
 
     #[test]
@@ -133,16 +130,16 @@ mod tests {
         longer.push(0);
         assert_eq!(Description::decode(&longer), Err(DescriptionError::Malformed));
         let mut other = bytes;
-        other[0] = 2;
-        assert_eq!(Description::decode(&other), Err(DescriptionError::Version(2)));
+        other[0] = 1;
+        assert_eq!(Description::decode(&other), Err(DescriptionError::Version(1)));
         assert_eq!(Description::decode(&[VERSION; BYTES_MAX + 1]), Err(DescriptionError::TooLong));
     }
 
     #[test]
     fn a_description_with_all_addresses_fits_into_a_record() {
-        let address = "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535".parse().unwrap();
-        let full = Description::new([0xff; 32], &[address; ADDRESSES_MAX + 1], example().advert);
-        assert_eq!(full.data_addresses.len(), ADDRESSES_MAX);
+        let address = "[ffff:ffff:ffff:ffff:ffff:ffff:ffff:ffff]:65535";
+        let full = Description::new(whereabouts(&[address; CANDIDATES_MAX + 1]), example().advert);
+        assert_eq!(full.whereabouts.candidates.len(), CANDIDATES_MAX);
         assert!(full.encode().len() <= BYTES_MAX);
     }
 

@@ -113,6 +113,19 @@ impl Inbound {
                 member.engine.message(from, body).await;
             }
             protocols::NETWORKS => member.standalone.request(body, reply),
+            protocols::MEET | protocols::RELAY | protocols::WHY => {
+                tokio::spawn(async move {
+                    let answer = match protocol {
+                        protocols::MEET => member.meet.answer(from, &body).await,
+                        protocols::RELAY => member.meet.relays.answer(from, &body).await,
+                        _ => member.meet.answer_why(from, &body).await,
+                    };
+                    match answer {
+                        Some(answer) => reply.send(answer),
+                        None => reply.refuse_malformed(),
+                    }
+                });
+            }
             protocols::DESCRIBE => reply.send(member.description().encode()),
             protocols::PROGRESS => match progress::decode_request(&body) {
                 Some(slice) => {
@@ -128,7 +141,11 @@ impl Inbound {
     }
 
     fn stream(&self, from: HostId, protocol: &'static str, stream: Stream) {
-        let (Some(member), protocols::MACHINE) = (self.member(), protocol) else { return };
+        let Some(member) = self.member() else { return };
+        if protocol == protocols::DATAGRAMS {
+            tokio::spawn(async move { member.meet.stream(from, stream).await });
+            return;
+        }
         let Ok(place) = Arc::clone(&self.streams).try_acquire_owned() else {
             tracing::warn!(%from, "a stream is refused: {STREAMS_MAX} are open");
             return;

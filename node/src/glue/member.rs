@@ -5,7 +5,6 @@
 //! do. Machines are no part of it: they outlive it.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::net::SocketAddr;
 use std::path::Path;
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
@@ -33,13 +32,19 @@ use super::clock;
 use super::describe::Description;
 use super::engine::{self, Driver, Effects, EngineHandle};
 use super::machines::Machines;
+use super::mapping::{Mapping, MappingTask};
+use super::meet::Meet;
+use super::meet::whereabouts::Whereabouts;
 use super::networks::Networks;
 use super::peers::{PeerNews, Peers};
 use super::progress::Stage;
+use super::relay::Relays;
+use super::relay::serve::Server;
 use super::remote::call::Caller;
 use super::standalone::{Parts, Standalone};
 use super::tenant::Tenant;
 use super::wanted::Wanted;
+use super::ways::Ways;
 use crate::config::resolved::{self, NodeConfig};
 use crate::failure::Failure;
 use crate::privilege;
@@ -78,7 +83,8 @@ pub struct Member {
     pub news: PeerNews,
     /// The topology that holds.
     pub topology: watch::Receiver<Arc<Topology>>,
-    addresses: Vec<SocketAddr>,
+    /// Finds paths to other hosts.
+    pub meet: Meet,
     tasks: Mutex<JoinSet<()>>,
 }
 
@@ -107,14 +113,15 @@ impl Start<'_> {
     pub async fn member(self, membership: Membership) -> Result<Member, Failure> {
         let (data, mut events) =
             start_data_plane(self.config, self.keys, self.overlay.local_id(), &membership)?;
-        let addresses = addresses_of(data.local_addr());
         let categories = categories().await;
         let (driver, image) = start_machine_driver(&self.config.state_dir).await?;
         let (handle, inputs) = engine::channel();
         let machines =
             Machines::recover(driver, data.clone(), handle.clone(), image, self.config.mtu).await?;
         let (wanted, hosts) = Wanted::new();
-        let (peers, news) = Peers::new(self.overlay.clone(), data.clone(), hosts);
+        let ways = Ways::new(self.overlay.local_id(), self.topology.clone());
+        let (peers, news) = Peers::new(self.overlay.clone(), data.clone(), hosts, ways.clone());
+        let (meet, mapping) = meet(self.config, self.overlay, &data, &news, &ways, &wanted);
         let networks = Networks::new(data.clone(), self.overlay.local_id(), self.config.mtu, wanted.clone());
         let parts = Parts {
             overlay: self.overlay.clone(),
@@ -142,9 +149,10 @@ impl Start<'_> {
                 let _ending_already = fatal.send(failure).await;
             }
         });
-        let (engine, nets) = (handle.clone(), standalone.clone());
+        let (engine, nets, paths) = (handle.clone(), standalone.clone(), meet.clone());
         tasks.spawn(async move {
             while let Some(event) = events.recv().await {
+                paths.handle_event(&event);
                 if matches!(event, Event::LinkUp { .. }) {
                     nets.channel(event.clone()).await;
                 }
@@ -157,7 +165,12 @@ impl Start<'_> {
         });
         tasks.spawn(by_themselves.run());
         tasks.spawn(peers.run());
-        tasks.spawn(publish(self.overlay.clone(), handle.adverts(), data.static_public(), addresses.clone()));
+        tasks.spawn(meet.relays.clone().run());
+        tasks.spawn(meet.clone().run());
+        if self.config.map_ports {
+            tasks.spawn(mapping.run());
+        }
+        tasks.spawn(publish(self.overlay.clone(), handle.adverts(), meet.own_changes()));
 
         let tenant = Tenant::new(self.keys.tenant.clone(), handle.clone(), self.overlay.clone());
         let caller = Caller {
@@ -176,7 +189,7 @@ impl Start<'_> {
             standalone,
             news,
             topology: self.topology,
-            addresses,
+            meet,
             tasks: Mutex::new(tasks),
         })
     }
@@ -209,7 +222,7 @@ impl Member {
     #[must_use]
     pub fn description(&self) -> Description {
         let advert = self.engine.advert().unwrap_or(NOTHING_TO_GIVE);
-        Description::new(self.data.static_public(), &self.addresses, advert)
+        Description::new(self.meet.own(), advert)
     }
 
     /// This host's name.
@@ -237,6 +250,7 @@ impl Member {
 
     /// Ends everything but the machines. Requests under way learn that the node is stopping.
     pub async fn stop(&self) {
+        self.meet.mapping.end().await;
         let mut tasks = std::mem::take(&mut *self.tasks.lock().unwrap_or_else(PoisonError::into_inner));
         tasks.shutdown().await;
         self.data.clone().shutdown();
@@ -344,54 +358,43 @@ fn share(share: &resolved::Share) -> Result<Share, Failure> {
     Ok(Share { limit, term_max: TERM_MAX, allow })
 }
 
-/// Where others find a socket: its address, or where it listens on all, those of this computer's interfaces.
-fn addresses_of(local: SocketAddr) -> Vec<SocketAddr> {
-    if !local.ip().is_unspecified() {
-        return vec![local];
-    }
-    let interfaces = nix::ifaddrs::getifaddrs().into_iter().flatten();
-    let mut addresses: Vec<std::net::IpAddr> = interfaces
-        .filter_map(|interface| {
-            let address = interface.address?;
-            let ipv4: Option<std::net::IpAddr> = address.as_sockaddr_in().map(|address| address.ip().into());
-            ipv4.or_else(|| address.as_sockaddr_in6().map(|address| address.ip().into()))
-        })
-        .filter(|address| address.is_ipv4() == local.is_ipv4() || local.is_ipv6())
-        .filter(|address| !is_link_local(address))
-        .collect();
-    // Loopback is of use only to nodes on this computer, and only where there is nothing better.
-    addresses.sort_by_key(std::net::IpAddr::is_loopback);
-    if addresses.first().is_some_and(|first| !first.is_loopback()) {
-        addresses.retain(|address| !address.is_loopback());
-    }
-    addresses.into_iter().map(|address| SocketAddr::new(address, local.port())).collect()
+/// The parts that find paths.
+fn meet(
+    config: &NodeConfig,
+    overlay: &Overlay,
+    data: &DataPlane,
+    news: &PeerNews,
+    ways: &Ways,
+    wanted: &Wanted,
+) -> (Meet, MappingTask) {
+    let me = overlay.local_id();
+    let server = Server::new(me, data.clone(), news.clone(), ways.clone(), wanted.clone(), config.relay);
+    let relays = Relays::new(overlay.clone(), data.clone(), news.clone(), ways.clone(), server);
+    let (mapping, task) = Mapping::new(data.clone());
+    (Meet::new(overlay.clone(), data.clone(), news.clone(), relays, mapping, ways.clone()), task)
 }
 
-/// Link-local addresses mean nothing without an interface, and are left out.
-fn is_link_local(address: &std::net::IpAddr) -> bool {
-    match address {
-        std::net::IpAddr::V4(address) => address.is_link_local(),
-        std::net::IpAddr::V6(address) => address.is_unicast_link_local(),
-    }
-}
-
-/// Tells others what this host could give, at once and after each change.
+/// Tells others what this host could give and where it is, at once and after each change.
 async fn publish(
     overlay: Overlay,
     mut adverts: watch::Receiver<Option<Advert>>,
-    data_key: [u8; 32],
-    addresses: Vec<SocketAddr>,
+    mut whereabouts: watch::Receiver<Whereabouts>,
 ) {
     loop {
         let advert = adverts.borrow_and_update().clone();
+        let own = whereabouts.borrow_and_update().clone();
         if let Some(advert) = advert {
-            let description = Description::new(data_key, &addresses, advert);
+            let description = Description::new(own, advert);
             if let Err(error) = overlay.publish_record(description.encode()).await {
                 return tracing::error!(%error, "this host's description cannot be published");
             }
             tokio::time::sleep(ADVERT_PAUSE).await;
         }
-        if adverts.changed().await.is_err() {
+        let changed = tokio::select! {
+            changed = adverts.changed() => changed,
+            changed = whereabouts.changed() => changed,
+        };
+        if changed.is_err() {
             return;
         }
     }
@@ -400,19 +403,6 @@ async fn publish(
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_socket_on_one_address_is_found_there() {
-        let address: SocketAddr = "10.0.0.1:7441".parse().unwrap();
-        assert_eq!(addresses_of(address), [address]);
-    }
-
-    #[test]
-    fn a_socket_on_all_addresses_is_found_on_this_computers() {
-        let found = addresses_of("0.0.0.0:7441".parse().unwrap());
-        assert!(found.iter().all(|address| address.is_ipv4() && address.port() == 7441), "{found:?}");
-        assert!(found.iter().all(|address| !address.ip().is_unspecified()), "{found:?}");
-    }
 
     #[test]
     fn the_owners_share_becomes_the_ledgers_limit() {

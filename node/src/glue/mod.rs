@@ -20,6 +20,10 @@
 //! | [`wanted`] | vswitch | which hosts the parts want the data plane to know |
 //! | [`peers`] | overlay, vswitch | which hosts the data plane knows, and where |
 //! | [`topology`] | overlay, topology | which topology holds, for all who act by it |
+//! | [`meet`] | overlay, vswitch | two hosts tell each other where they are; what is done where there is no direct path |
+//! | [`relay`] | overlay, vswitch | ways through other members, and others' through this host |
+//! | [`mapping`] | vswitch | a port at the router, for the data plane |
+//! | [`ways`] | topology, vswitch | what the operator's topology allows |
 //! | [`machines`], [`machine`] | scheduler, machine driver, vswitch | one task per machine of this host |
 //! | [`tenant`] | API, scheduler | what a tenant asks of slices, signed with his key |
 //! | [`progress`] | overlay, scheduler, vswitch | how far a slice's hosts are, for the timings of `slice create` |
@@ -37,13 +41,17 @@ pub mod engine;
 pub mod inbound;
 pub mod machine;
 pub mod machines;
+pub mod mapping;
+pub mod meet;
 pub mod member;
 pub mod networks;
 pub mod peers;
 pub mod progress;
 pub mod protocols;
+pub mod relay;
 pub mod remote;
 pub mod standalone;
 pub mod tenant;
 pub mod topology;
 pub mod wanted;
+pub mod ways;

@@ -1,38 +1,129 @@
-//! Which hosts the data plane knows, and where: those that share a network with this host, described by their records.
+//! Which hosts the data plane knows, and where: those that share a network with this host, described by their records and by what they say
+//! when they meet.
 //!
-//! [`super::networks`] says which hosts are wanted; this task finds each one's description (the overlay's record, else the host itself is
-//! asked) and tells the data plane its key and addresses. The hosts of the overlay's view are told ahead: a link forms only where one is
-//! wanted, but the first message of a host that is quicker to want it must not come from a stranger, or it is lost and costs a second.
-//! A changed record is told again; a host that is neither wanted nor in view is forgotten.
-//! Owns: what the data plane was told of each. Refuses to know: paths and sessions.
+//! Parts say which hosts are wanted; this task finds each one's whereabouts (the overlay's record, else the host itself is asked) and tells the data
+//! plane its key and candidates. The hosts of the overlay's view are told ahead: a link forms only where one is wanted, but the first message of a host
+//! that is quicker to want it must not come from a stranger, or it is lost and costs a second. A changed record is told again; a host that is neither
+//! wanted nor in view is forgotten. What a host says when it meets this one is newer than its record and holds until its record changes.
+//!
+//! It also names the observers: members whose answers to the data plane's probes say what NAT is before this host.
+//!
+//! Owns: what the data plane was told of each, ways through relays included. Refuses to know: paths and sessions, and how those ways came about
+//! ([`super::relay`], [`super::meet`]).
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
-use consort_overlay::{HostId, Overlay};
+use consort_overlay::{Direction, HostId, Overlay, PeerState, PeerStatus};
+use consort_vswitch::path::{CANDIDATES_MAX, Candidate, CandidateKind, NatKind, RelayedPath};
 use consort_vswitch::{DataPlane, PeerConfig};
-use tokio::sync::{mpsc, watch};
+use tokio::sync::{mpsc, oneshot, watch};
 
 use super::describe::Description;
+use super::meet::whereabouts::Whereabouts;
 use super::protocols;
+use super::ways::Ways;
 
 /// How long until a host of which nothing could be learned is asked again.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
 
-/// News of changed records waiting. One that is lost is learned at the next change; records change each minute at the most.
+/// How often observers are chosen anew while nothing else happens: connections come and go.
+const LOOK_AGAIN: Duration = Duration::from_secs(10);
+
+/// News waiting. A changed record that is lost is learned at the next change; records change each minute at the most.
 const NEWS_MAX: usize = 256;
 
-/// Where the overlay's news of changed records goes.
+/// Members that are asked what they see: two tell kinds of NAT apart, two more may be out of reach.
+const OBSERVERS_MAX: usize = 4;
+
+/// What is known of a host.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Known {
+    /// Where it is, as it said last.
+    pub whereabouts: Whereabouts,
+    /// Ways through relays that stand.
+    pub via: Vec<RelayedPath>,
+    /// This host's end of a stream of datagrams to it.
+    pub stream: Option<SocketAddr>,
+}
+
+#[derive(Debug)]
+enum News {
+    Changed(HostId),
+    Met { host: HostId, whereabouts: Box<Whereabouts>, taken: oneshot::Sender<bool> },
+    Via { host: HostId, via: Vec<RelayedPath> },
+    Stream { host: HostId, end: Option<SocketAddr> },
+    Described { host: HostId, payload: Vec<u8>, learned: oneshot::Sender<bool> },
+}
+
+/// The way to the task. Clones share it.
 #[derive(Debug, Clone)]
-pub struct PeerNews(mpsc::Sender<HostId>);
+pub struct PeerNews {
+    overlay: Overlay,
+    news: mpsc::Sender<News>,
+    known: Arc<Mutex<BTreeMap<HostId, Known>>>,
+}
 
 impl PeerNews {
     /// The record of a host changed.
     pub fn changed(&self, host: HostId) {
-        if self.0.try_send(host).is_err() {
+        if self.news.try_send(News::Changed(host)).is_err() {
             tracing::debug!(%host, "the news of a changed record is left out");
         }
     }
+
+    /// A host says where it is now; false if the data plane does not take it.
+    pub async fn met(&self, host: HostId, whereabouts: Whereabouts) -> bool {
+        let (taken, answer) = oneshot::channel();
+        self.put(News::Met { host, whereabouts: Box::new(whereabouts), taken }).await;
+        answer.await.unwrap_or(false)
+    }
+
+    /// The ways through relays to a host, from now on; none: it has none any more.
+    pub async fn set_via(&self, host: HostId, via: Vec<RelayedPath>) {
+        self.put(News::Via { host, via }).await;
+    }
+
+    /// This host's end of a stream of datagrams to a host, or that there is none any more.
+    pub async fn set_stream(&self, host: HostId, end: Option<SocketAddr>) {
+        self.put(News::Stream { host, end }).await;
+    }
+
+    /// Makes sure that the data plane knows a host; false if nothing can be learned of it.
+    pub async fn learn(&self, host: HostId) -> bool {
+        if locked(&self.known).contains_key(&host) {
+            return true;
+        }
+        // Asked here, so that a host that does not answer keeps nobody else waiting.
+        let Some(payload) = ask(&self.overlay, host).await else { return false };
+        let (learned, answer) = oneshot::channel();
+        self.put(News::Described { host, payload, learned }).await;
+        answer.await.unwrap_or(false)
+    }
+
+    /// What is known of a host.
+    #[must_use]
+    pub fn known(&self, host: HostId) -> Option<Known> {
+        locked(&self.known).get(&host).cloned()
+    }
+
+    /// The hosts that forward for others, as they say.
+    #[must_use]
+    pub fn relays(&self) -> Vec<HostId> {
+        let known = locked(&self.known);
+        known.iter().filter(|(_, known)| known.whereabouts.relays).map(|(host, _)| *host).collect()
+    }
+
+    async fn put(&self, news: News) {
+        // The task is gone only when the daemon ends.
+        let _daemon_ends = self.news.send(news).await;
+    }
+}
+
+fn locked(known: &Mutex<BTreeMap<HostId, Known>>) -> MutexGuard<'_, BTreeMap<HostId, Known>> {
+    known.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// The task.
@@ -41,49 +132,130 @@ pub struct Peers {
     overlay: Overlay,
     data: DataPlane,
     wanted: watch::Receiver<BTreeSet<HostId>>,
-    news: mpsc::Receiver<HostId>,
-    told: BTreeSet<HostId>,
+    ways: Ways,
+    news: mpsc::Receiver<News>,
+    /// Those told, with what; the task alone writes it.
+    known: Arc<Mutex<BTreeMap<HostId, Known>>>,
+    /// Those whose description is of no use, until it changes.
+    useless: BTreeSet<HostId>,
+    observers: Vec<HostId>,
 }
 
 impl Peers {
-    /// The task, and where news goes; `wanted` are the hosts the data plane should know.
+    /// The task, and the way to it; `wanted` are the hosts the data plane should know, `ways` which of them it may link to directly.
     #[must_use]
     pub fn new(
         overlay: Overlay,
         data: DataPlane,
         wanted: watch::Receiver<BTreeSet<HostId>>,
+        ways: Ways,
     ) -> (Self, PeerNews) {
         let (sender, news) = mpsc::channel(NEWS_MAX);
-        (Self { overlay, data, wanted, news, told: BTreeSet::new() }, PeerNews(sender))
+        let known = Arc::<Mutex<BTreeMap<HostId, Known>>>::default();
+        let handle = PeerNews { overlay: overlay.clone(), news: sender, known: Arc::clone(&known) };
+        let useless = BTreeSet::new();
+        (Self { overlay, data, wanted, ways, news, known, useless, observers: Vec::new() }, handle)
     }
 
     /// Runs until the daemon ends.
     pub async fn run(mut self) {
         loop {
             let missing = self.tell().await;
-            let again = async {
-                if missing {
-                    tokio::time::sleep(ASK_AGAIN).await;
-                } else {
-                    std::future::pending::<()>().await;
-                }
-            };
+            self.name_observers().await;
+            let again = if missing { ASK_AGAIN } else { LOOK_AGAIN };
             tokio::select! {
                 changed = self.wanted.changed() => if changed.is_err() { return },
-                host = self.news.recv() => match host {
-                    Some(host) => self.doubt(host).await,
+                () = self.ways.changed() => self.tell_all_again(),
+                news = self.news.recv() => match news {
+                    Some(news) => self.on_news(news).await,
                     None => return,
                 },
-                () = again => {}
+                () = tokio::time::sleep(again) => {}
+            }
+        }
+    }
+
+    async fn on_news(&mut self, news: News) {
+        match news {
+            News::Changed(host) => self.doubt(host).await,
+            News::Met { host, whereabouts, taken } => {
+                let is_taken = self.on_met(host, *whereabouts).await;
+                // Whoever asked may be gone.
+                let _asker_is_gone = taken.send(is_taken);
+            }
+            News::Via { host, via } => self.change(host, |known| known.via = via),
+            News::Stream { host, end } => self.change(host, |known| known.stream = end),
+            News::Described { host, payload, learned } => {
+                self.tell_payload(host, &payload);
+                let _asker_is_gone = learned.send(locked(&self.known).contains_key(&host));
             }
         }
     }
 
     /// What was told of a host may be wrong now; one of which nothing is known any more may have been put out.
     async fn doubt(&mut self, host: HostId) {
-        self.told.remove(&host);
-        if matches!(self.overlay.record(host).await, Ok(None)) {
-            self.data.remove_peer(host);
+        self.useless.remove(&host);
+        match self.overlay.record(host).await {
+            Ok(None) => self.forget(host),
+            Ok(Some(record)) if !record.payload.is_empty() => self.tell_payload(host, &record.payload),
+            Ok(Some(_)) | Err(_) => {}
+        }
+    }
+
+    fn forget(&mut self, host: HostId) {
+        locked(&self.known).remove(&host);
+        self.useless.remove(&host);
+        self.data.remove_peer(host);
+    }
+
+    async fn on_met(&mut self, host: HostId, whereabouts: Whereabouts) -> bool {
+        let is_near = self.is_near(host).await;
+        let nat = whereabouts.nat;
+        let (candidates, left_out) = whereabouts.to_try(is_near);
+        if left_out > 0 {
+            tracing::debug!(%host, left_out, "candidates that are nobody's address are left out");
+        }
+        if !self.tell_whereabouts(host, whereabouts) {
+            return false;
+        }
+        match self.data.set_candidates(host, &self.with_stream(host, candidates), nat) {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::debug!(%host, %error, "the data plane does not take the host's candidates");
+                false
+            }
+        }
+    }
+
+    /// Whether a host is on this computer, as its control connection shows: only then are its loopback addresses worth a probe.
+    async fn is_near(&self, host: HostId) -> bool {
+        if self.data.local_addr().ip().is_loopback() {
+            return true;
+        }
+        let peers = self.overlay.peers().await.unwrap_or_default();
+        let on_loopback = |peer: &PeerStatus| matches!(&peer.state, PeerState::Connected { address, .. } if address.ip().is_loopback());
+        peers.iter().any(|peer| peer.host == host && on_loopback(peer))
+    }
+
+    fn change(&mut self, host: HostId, change: impl FnOnce(&mut Known)) {
+        let known = {
+            let mut all = locked(&self.known);
+            let Some(known) = all.get_mut(&host) else { return };
+            let before = known.clone();
+            change(known);
+            if *known == before {
+                return;
+            }
+            known.clone()
+        };
+        self.set_peer(host, &known);
+    }
+
+    fn tell_all_again(&mut self) {
+        let all: Vec<(HostId, Known)> =
+            locked(&self.known).iter().map(|(host, known)| (*host, known.clone())).collect();
+        for (host, known) in all {
+            self.set_peer(host, &known);
         }
     }
 
@@ -92,68 +264,204 @@ impl Peers {
         let wanted = self.wanted.borrow_and_update().clone();
         let view = self.overlay.view().await.unwrap_or_default();
         // A host that has just begun has a record before it has described itself.
-        let described = view.iter().filter(|record| !record.payload.is_empty());
-        let in_view: BTreeMap<HostId, Vec<u8>> =
-            described.map(|record| (record.host, record.payload.clone())).collect();
-        let forgotten: Vec<HostId> = self
-            .told
+        let in_view: BTreeMap<HostId, Vec<u8>> = view
             .iter()
-            .filter(|host| !wanted.contains(host) && !in_view.contains_key(host))
-            .copied()
+            .filter(|record| !record.payload.is_empty())
+            .map(|record| (record.host, record.payload.clone()))
             .collect();
-        for host in forgotten {
-            self.told.remove(&host);
-            self.data.remove_peer(host);
+        let told: Vec<HostId> = locked(&self.known).keys().copied().collect();
+        for host in told {
+            let kept =
+                wanted.contains(&host) || in_view.contains_key(&host) || self.observers.contains(&host);
+            if !kept {
+                self.forget(host);
+            }
         }
+        self.useless.retain(|host| in_view.contains_key(host) || wanted.contains(host));
         for (host, payload) in in_view {
-            if !self.told.contains(&host) {
-                self.tell_one(host, &payload);
+            if !self.is_settled(host) {
+                self.tell_payload(host, &payload);
             }
         }
         let mut missing = false;
         for host in wanted {
-            if self.told.contains(&host) {
-                continue;
-            }
-            match self.ask(host).await {
-                Some(payload) => self.tell_one(host, &payload),
-                None => {
-                    // Nothing is known of it any more: it may have been put out.
-                    self.data.remove_peer(host);
-                    missing = true;
-                }
+            if !self.is_settled(host) && !self.ask_and_tell(host).await {
+                // Nothing is known of it any more: it may have been put out.
+                self.data.remove_peer(host);
+                missing = true;
             }
         }
         missing
     }
 
-    fn tell_one(&mut self, host: HostId, payload: &[u8]) {
-        let told = match Description::decode(payload) {
-            Ok(description) => self
-                .data
-                .set_peer(PeerConfig::at(host, description.data_key, &description.data_addresses))
-                .map_err(|error| error.to_string()),
-            Err(error) => Err(error.to_string()),
-        };
-        if let Err(why) = told {
-            tracing::warn!(%host, %why, "the host's description is of no use");
-        }
-        // One that is of no use is not told again before it changes.
-        self.told.insert(host);
+    fn is_settled(&self, host: HostId) -> bool {
+        self.useless.contains(&host) || locked(&self.known).contains_key(&host)
     }
 
-    /// A host that is not in view is asked itself.
-    async fn ask(&self, host: HostId) -> Option<Vec<u8>> {
-        let record = self.overlay.record(host).await.ok().flatten();
-        if let Some(record) = record.filter(|record| !record.payload.is_empty()) {
-            return Some(record.payload.clone());
-        }
-        match self.overlay.call(host, protocols::DESCRIBE, Vec::new()).await {
-            Ok(payload) => Some(payload),
+    fn tell_payload(&mut self, host: HostId, payload: &[u8]) {
+        match Description::decode(payload) {
+            // The record is renewed with nothing new in it each minute.
+            Ok(Description { whereabouts, .. })
+                if locked(&self.known).get(&host).is_some_and(|known| known.whereabouts == whereabouts) => {}
+            Ok(description) => drop(self.tell_whereabouts(host, description.whereabouts)),
             Err(error) => {
-                tracing::debug!(%host, %error, "the host could not be asked for its description");
-                None
+                tracing::warn!(%host, %error, "the host's description is of no use");
+                // Not told again before it changes.
+                self.useless.insert(host);
             }
         }
+    }
+
+    fn tell_whereabouts(&mut self, host: HostId, whereabouts: Whereabouts) -> bool {
+        let known = {
+            let mut all = locked(&self.known);
+            let before = all.remove(&host);
+            let (via, stream) = before.map(|before| (before.via, before.stream)).unwrap_or_default();
+            let known = Known { whereabouts, via, stream };
+            all.insert(host, known.clone());
+            known
+        };
+        self.set_peer(host, &known)
+    }
+
+    fn set_peer(&mut self, host: HostId, known: &Known) -> bool {
+        let is_near = self.data.local_addr().ip().is_loopback();
+        let (candidates, _) = known.whereabouts.to_try(is_near);
+        let told = PeerConfig {
+            host,
+            static_key: known.whereabouts.data_key,
+            candidates: self.with_stream(host, candidates),
+            via: known.via.clone(),
+            direct: self.ways.allows_direct(host),
+        };
+        match self.data.set_peer(told) {
+            Ok(()) => true,
+            Err(error) => {
+                tracing::warn!(%host, %error, "the data plane does not take the host");
+                locked(&self.known).remove(&host);
+                self.useless.insert(host);
+                false
+            }
+        }
+    }
+
+    fn with_stream(&self, host: HostId, mut candidates: Vec<Candidate>) -> Vec<Candidate> {
+        let stream = locked(&self.known).get(&host).and_then(|known| known.stream);
+        if let Some(address) = stream {
+            // The last resort must not be the one that is one too many.
+            candidates.truncate(CANDIDATES_MAX - 1);
+            candidates.push(Candidate { address, kind: CandidateKind::Stream });
+        }
+        candidates
+    }
+
+    async fn ask_and_tell(&mut self, host: HostId) -> bool {
+        let Some(payload) = ask(&self.overlay, host).await else { return false };
+        self.tell_payload(host, &payload);
+        true
+    }
+
+    /// Says whom the data plane asks what they see: members with a way to them that needs no NAT opened, bootstrap peers first.
+    async fn name_observers(&mut self) {
+        let peers = self.overlay.peers().await.unwrap_or_default();
+        let chosen = choose_observers(&peers, &locked(&self.known));
+        if chosen == self.observers {
+            return;
+        }
+        tracing::debug!(observers = chosen.len(), "observers of this host's NAT");
+        match self.data.set_observers(&chosen) {
+            Ok(()) => self.observers = chosen,
+            Err(error) => tracing::warn!(%error, "the data plane does not take the observers"),
+        }
+    }
+}
+
+/// A host's description: its record, or, where there is none in view, its own word.
+async fn ask(overlay: &Overlay, host: HostId) -> Option<Vec<u8>> {
+    let record = overlay.record(host).await.ok().flatten();
+    if let Some(record) = record.filter(|record| !record.payload.is_empty()) {
+        return Some(record.payload.clone());
+    }
+    match overlay.call(host, protocols::DESCRIBE, Vec::new()).await {
+        Ok(payload) => Some(payload),
+        Err(error) => {
+            tracing::debug!(%host, %error, "the host could not be asked for its description");
+            None
+        }
+    }
+}
+
+/// The best first: those with an address of their own before those behind something, those this host has dialled before those that came to it. What was
+/// chosen before has no preference, and the order is that of names, so the choice is steady while the connections are.
+fn choose_observers(peers: &[PeerStatus], known: &BTreeMap<HostId, Known>) -> Vec<HostId> {
+    let mut fit: Vec<(u8, bool, HostId)> = peers
+        .iter()
+        .filter_map(|peer| {
+            let PeerState::Connected { direction, .. } = peer.state else { return None };
+            let openness = match known.get(&peer.host)?.whereabouts.nat.kind {
+                NatKind::None => 0,
+                NatKind::Unknown => 1,
+                NatKind::EndpointIndependent => 2,
+                NatKind::AddressDependent | NatKind::AddressAndPortDependent => 3,
+                // Answers nobody.
+                NatKind::Blocked => return None,
+            };
+            Some((openness, direction == Direction::Inbound, peer.host))
+        })
+        .collect();
+    fit.sort_unstable();
+    fit.truncate(OBSERVERS_MAX);
+    fit.into_iter().map(|(.., host)| host).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use consort_overlay::{Transport, UnixSeconds};
+    use consort_scheduler::bounded::List;
+    use consort_vswitch::path::NatView;
+
+    use super::*;
+
+    fn peer(host: HostId, direction: Direction) -> PeerStatus {
+        let state = PeerState::Connected {
+            address: "192.0.2.1:7440".parse().unwrap(),
+            transport: Transport::Quic,
+            direction,
+            since: UnixSeconds(0),
+            round_trip: None,
+        };
+        PeerStatus { host, state, addresses: Vec::new(), last_seen: None, failure: None }
+    }
+
+    fn known(kind: NatKind) -> Known {
+        let nat = NatView { kind, ..NatView::default() };
+        let whereabouts = Whereabouts { data_key: [0; 32], candidates: List::new(), nat, relays: false };
+        Known { whereabouts, via: Vec::new(), stream: None }
+    }
+
+    #[test]
+    fn observers_are_those_that_can_answer_and_bootstrap_peers_first() {
+        let hosts: Vec<HostId> = (0..6).map(|_| HostId::random()).collect();
+        let kinds = [
+            NatKind::AddressAndPortDependent,
+            NatKind::Blocked,
+            NatKind::None,
+            NatKind::None,
+            NatKind::EndpointIndependent,
+            NatKind::Unknown,
+        ];
+        let all: BTreeMap<HostId, Known> =
+            hosts.iter().zip(kinds).map(|(host, kind)| (*host, known(kind))).collect();
+        let mut peers: Vec<PeerStatus> = hosts.iter().map(|host| peer(*host, Direction::Inbound)).collect();
+        peers[3] = peer(hosts[3], Direction::Outbound);
+        peers.push(peer(HostId::random(), Direction::Outbound));
+        let chosen = choose_observers(&peers, &all);
+        assert_eq!(
+            chosen,
+            [hosts[3], hosts[2], hosts[5], hosts[4]],
+            "none blocked, none of which nothing is known"
+        );
+        peers[3].state = PeerState::Dialling;
+        assert_eq!(choose_observers(&peers, &all)[..2], [hosts[2], hosts[5]]);
     }
 }

@@ -4,7 +4,7 @@ use consort_overlay::{Rate, RpcProtocol};
 use consort_scheduler::limits::MESSAGE_BYTES_MAX;
 
 use super::standalone::message;
-use super::{describe, progress};
+use super::{describe, meet, progress, relay};
 
 /// Messages between the schedulers' engines. One way: the answer is empty and only says that the message came.
 pub const SCHEDULER: &str = "scheduler/1";
@@ -17,6 +17,18 @@ pub const PROGRESS: &str = "progress/1";
 
 /// What is known of networks by themselves: comparisons and news.
 pub const NETWORKS: &str = "networks/1";
+
+/// Where the two are, each to the other, so that both probe at once.
+pub const MEET: &str = "meet/1";
+
+/// Ways through other members.
+pub const RELAY: &str = "relay/1";
+
+/// Why the way between two hosts is as it is.
+pub const WHY: &str = "why/1";
+
+/// Streams of a link's datagrams, where UDP does not pass.
+pub const DATAGRAMS: &str = "datagrams/1";
 
 /// Streams to a machine: programs, console, log.
 pub const MACHINE: &str = "machine/1";
@@ -51,11 +63,32 @@ pub fn requests() -> Vec<RpcProtocol> {
             response_bytes_max: message::BYTES_MAX,
             rate: Rate { per_second: 20, burst: 200 },
         },
+        // A link that has no path asks some times in its first seconds and ever more seldom; each answer costs the asked host a dozen probes.
+        RpcProtocol {
+            name: MEET,
+            request_bytes_max: meet::message::BYTES_MAX,
+            response_bytes_max: meet::message::BYTES_MAX,
+            rate: Rate { per_second: 1, burst: 20 },
+        },
+        // One for each leg of each way, when it is opened and every 40 s.
+        RpcProtocol {
+            name: RELAY,
+            request_bytes_max: relay::message::BYTES_MAX,
+            response_bytes_max: relay::message::BYTES_MAX,
+            rate: Rate { per_second: 10, burst: 100 },
+        },
+        // A person asks.
+        RpcProtocol {
+            name: WHY,
+            request_bytes_max: meet::facts::REQUEST_BYTES_MAX,
+            response_bytes_max: meet::facts::RESPONSE_BYTES_MAX,
+            rate: Rate { per_second: 2, burst: 20 },
+        },
     ]
 }
 
 /// The stream protocols.
 #[must_use]
 pub fn streams() -> Vec<&'static str> {
-    vec![MACHINE]
+    vec![MACHINE, DATAGRAMS]
 }

@@ -15,6 +15,8 @@ pub enum Wanter {
     Slices,
     /// Networks by themselves.
     Standalone,
+    /// Ways of others through this host.
+    Relayed,
 }
 
 /// Where each part says which hosts it wants. Clones share it.

@@ -151,12 +151,12 @@ fn single_faults() -> Vec<(Code, Facts)> {
             Code::UdpBlockedBoth,
             with(relayed(), |facts| {
                 facts.near.link.path = Path::RelayStream;
-                facts.near.nat = Nat::Blocked;
-                far(facts).nat = Nat::Blocked;
+                block_udp(&mut facts.near);
+                block_udp(far(facts));
             }),
         ),
-        (Code::UdpBlockedHere, with(relayed(), |facts| facts.near.nat = Nat::Blocked)),
-        (Code::UdpBlockedThere, with(no_path(), |facts| far(facts).nat = Nat::Blocked)),
+        (Code::UdpBlockedHere, with(relayed(), |facts| block_udp(&mut facts.near))),
+        (Code::UdpBlockedThere, with(no_path(), |facts| block_udp(far(facts)))),
         (Code::OneWayIn, with(relayed(), |facts| far(facts).link.heard = true)),
         (Code::OneWayOut, with(no_path(), |facts| facts.near.link.heard = true)),
         (
@@ -336,5 +336,13 @@ fn a_side_comes_out_as_it_went_in() {
     assert_eq!(postcard::from_bytes::<Side>(&bytes).unwrap(), side);
     for length in 0..bytes.len() {
         assert!(postcard::from_bytes::<Side>(&bytes[..length]).is_err(), "{length}");
+    }
+}
+
+#[test]
+fn the_operators_page_lists_every_code() {
+    let page = include_str!("../../../docs/operators.md");
+    for code in Code::ALL {
+        assert!(page.contains(&format!("| `{code}` |")), "{code} is not in docs/operators.md");
     }
 }

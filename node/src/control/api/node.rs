@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::why::{Nat, Path};
+
 /// The state of this node.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Status {
@@ -74,9 +76,52 @@ pub struct Peer {
     /// Round trip of the control plane.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub rtt_ms: Option<f64>,
+    /// How the link's datagrams go: straight, through a relay, inside the control plane, or not at all.
+    pub path: Path,
+    /// What the peer says of the NAT before it.
+    pub nat: Nat,
+    /// The relays of the ways that are held to it, each in order; the first is in use or the spare.
+    #[serde(default, skip_serializing_if = "Vec::is_empty")]
+    pub relays: Vec<Vec<String>>,
     /// The link of the data plane, where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub link: Option<Link>,
+}
+
+/// How this host can be reached, and whether others are reached through it.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Reach {
+    /// What is before this host.
+    pub nat: Nat,
+    /// Its own addresses, with the data plane's port.
+    pub local: Vec<String>,
+    /// What other members see, and who does.
+    pub observed: Vec<Observed>,
+    /// The port its router opened: the outside address.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mapped: Option<String>,
+    /// Why there is none, where the router was asked.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub not_mapped: Option<String>,
+    /// Whether it forwards for others.
+    pub relays: bool,
+    /// Members known to forward for others.
+    pub relays_known: usize,
+    /// What the data plane forwards, and what it refused to, by reason.
+    #[schema(value_type = Object)]
+    pub relay: serde_json::Value,
+    /// Whether names can be looked up; none where there is nothing to ask.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dns: Option<bool>,
+}
+
+/// What one member sees of this host.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Observed {
+    /// As which address.
+    pub address: String,
+    /// Who.
+    pub by: String,
 }
 
 /// A link of the data plane.

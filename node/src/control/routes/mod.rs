@@ -9,6 +9,7 @@ mod overlay;
 mod reply;
 mod slice;
 mod topology;
+mod why;
 
 use std::sync::Arc;
 
@@ -25,6 +26,8 @@ pub fn router(node: Arc<Node>) -> Router {
         .route("/openapi.json", get(openapi))
         .route("/v1/status", get(node::status))
         .route("/v1/peers", get(node::peers))
+        .route("/v1/reach", get(why::reach))
+        .route("/v1/why/{host}", get(why::why))
         .route("/v1/overlay/invite", post(overlay::invite))
         .route("/v1/overlay/join", post(overlay::join))
         .route("/v1/overlay/members", get(overlay::members))
@@ -67,6 +70,8 @@ pub fn router(node: Arc<Node>) -> Router {
     paths(
         node::status,
         node::peers,
+        why::reach,
+        why::why,
         overlay::invite,
         overlay::join,
         overlay::members,

@@ -5,12 +5,15 @@ use std::sync::Arc;
 use axum::Json;
 use axum::extract::State;
 use consort_overlay::{PeerState, PeerStatus};
-use consort_vswitch::{LinkSnapshot, LinkState};
+use consort_vswitch::{LinkSnapshot, LinkState, Snapshot};
 
 use super::reply::{Answer, Refused};
 use crate::control::api::{Link, Peer, ShareStatus, Status};
 use crate::daemon::Node;
 use crate::failure::Failure;
+use crate::glue::meet::facts;
+use crate::glue::member::Member;
+use crate::why::{Nat, Path};
 
 /// The state of this node.
 #[utoipa::path(get, path = "/v1/status", responses((status = 200, body = Status)))]
@@ -58,10 +61,16 @@ pub(super) async fn status(State(node): State<Arc<Node>>) -> Answer<Status> {
 /// The peers this node knows, connected or why not.
 #[utoipa::path(get, path = "/v1/peers", responses((status = 200, body = Vec<Peer>)))]
 pub(super) async fn peers(State(node): State<Arc<Node>>) -> Answer<Vec<Peer>> {
-    let links = node.member().map(|member| member.data.snapshot().links).unwrap_or_default();
+    let member = node.member().ok();
+    let snapshot = member.as_ref().map(|member| member.data.snapshot());
     let peers = node.overlay.peers().await.map_err(stopped)?;
-    let mut shown: Vec<Peer> =
-        peers.iter().map(|peer| show_peer(peer, links.iter().find(|link| link.peer == peer.host))).collect();
+    let mut shown: Vec<Peer> = peers
+        .iter()
+        .map(|peer| match (&member, &snapshot) {
+            (Some(member), Some(snapshot)) => show_peer(peer, Some((member, snapshot))),
+            _ => show_peer(peer, None),
+        })
+        .collect();
     // Hosts that did not get in are no peers, but who looks for the cause looks here.
     let refused = node.overlay.status().await.map_err(stopped)?.refused;
     shown.extend(refused.iter().map(|refused| Peer {
@@ -70,12 +79,20 @@ pub(super) async fn peers(State(node): State<Arc<Node>>) -> Answer<Vec<Peer>> {
         reason: Some(refused.failure.reason.to_string()),
         addresses: refused.address.iter().map(ToString::to_string).collect(),
         rtt_ms: None,
+        path: Path::None,
+        nat: Nat::Unknown,
+        relays: Vec::new(),
         link: None,
     }));
     Ok(Json(shown))
 }
 
-fn show_peer(peer: &PeerStatus, link: Option<&LinkSnapshot>) -> Peer {
+fn show_peer(peer: &PeerStatus, data: Option<(&Arc<Member>, &Snapshot)>) -> Peer {
+    let host = peer.host;
+    let link = data.and_then(|(_, snapshot)| snapshot.links.iter().find(|link| link.peer == host));
+    let paths = data.and_then(|(_, snapshot)| snapshot.paths.peers.iter().find(|paths| paths.peer == host));
+    let routes = data.map(|(member, _)| member.meet.relays.routes(host)).unwrap_or_default();
+    let known = data.and_then(|(member, _)| member.meet.peers.known(host));
     let (connected, reason, round_trip, address) = match &peer.state {
         PeerState::Connected { address, round_trip, .. } => (true, None, *round_trip, Some(*address)),
         PeerState::Dialling => (false, Some("being dialled".to_owned()), None, None),
@@ -91,6 +108,12 @@ fn show_peer(peer: &PeerStatus, link: Option<&LinkSnapshot>) -> Peer {
         reason,
         addresses: address.iter().chain(others).map(ToString::to_string).collect(),
         rtt_ms: round_trip.map(|round_trip| round_trip.as_secs_f64() * 1_000.0),
+        path: match link.map(|link| link.state) {
+            Some(LinkState::Up) => facts::path(paths.and_then(|paths| paths.chosen.as_ref())),
+            _ => Path::None,
+        },
+        nat: known.map_or(Nat::Unknown, |known| facts::nat(known.whereabouts.nat.kind)),
+        relays: routes.iter().map(|route| route.iter().map(ToString::to_string).collect()).collect(),
         link: link.map(show_link),
     }
 }

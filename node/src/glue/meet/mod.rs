@@ -1,0 +1,283 @@
+//! Meeting: two hosts tell each other where they are, so that both probe at once; and what is done where that leads to no path.
+//!
+//! ```text
+//!  data plane: a link wants a path to B ─▶ meet/1 ⇄ B (over whatever way the control plane has) ─▶ candidates to both data planes
+//!        └── no path after DIRECT_FIRST, or none can be expected ─▶ relays ─▶ none after RELAYS_FIRST ─▶ a stream of the control plane
+//! ```
+//! | file | owns |
+//! |---|---|
+//! | [`whereabouts`] | what a host says of where it is, and what of it is tried |
+//! | [`message`] | the bytes |
+//! | [`stream`] | the last resort |
+//! | [`facts`] | what of all this `why` is told |
+//! | this | who meets whom, and when the next means is taken |
+//!
+//! A meeting is asked for by the data plane, ever more seldom while none succeeds, and again when this host's own candidates change: those it has links
+//! with learn at once where it is now. At most [`MEETINGS_MAX`] at a time, one for each host. Refuses to know: probes, NATs, choice of paths.
+
+pub mod facts;
+pub mod message;
+pub mod stream;
+pub mod whereabouts;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use consort_overlay::{CallError, HostId, Overlay, RpcRefusal, Stream};
+use consort_vswitch::path::{CandidateKind, NatKind, PathView};
+use consort_vswitch::{DataPlane, Event};
+use tokio::sync::watch;
+
+use super::mapping::Mapping;
+use super::peers::PeerNews;
+use super::protocols;
+use super::relay::Relays;
+use super::ways::{Between, Ways};
+use crate::why::Meeting;
+use stream::Streams;
+use whereabouts::Whereabouts;
+
+/// Meetings at once: a host that starts with that many links in its slices meets them all within a round trip or two.
+const MEETINGS_MAX: usize = 64;
+
+/// Hosts of which it is remembered how the last meeting went, for `why`; beyond, the memory starts anew.
+const REMEMBERED_MAX: usize = 1_024;
+
+/// How long a direct path has after a meeting before relays are asked: the round trips of two probes around the world.
+const DIRECT_FIRST: Duration = Duration::from_millis(700);
+
+/// How long a way through a relay has before the last resort is taken.
+const RELAYS_FIRST: Duration = Duration::from_millis(1_500);
+
+/// Hosts told at once when this host's candidates change.
+const TOLD_MAX: usize = 32;
+
+/// How often it is looked whether a stream is still needed.
+const LOOK_EVERY: Duration = Duration::from_secs(5);
+
+/// The meetings. Clones share them.
+#[derive(Debug, Clone)]
+pub struct Meet {
+    overlay: Overlay,
+    data: DataPlane,
+    /// What is known of other hosts.
+    pub peers: PeerNews,
+    /// Ways through others.
+    pub relays: Relays,
+    /// Last resorts.
+    pub streams: Streams,
+    /// The port at the router.
+    pub mapping: Mapping,
+    /// What the topology says.
+    pub ways: Ways,
+    state: Arc<Mutex<State>>,
+    own: watch::Sender<Whereabouts>,
+}
+
+#[derive(Debug, Default)]
+struct State {
+    under_way: BTreeSet<HostId>,
+    outcomes: BTreeMap<HostId, Meeting>,
+}
+
+impl Meet {
+    /// Nobody met yet.
+    #[must_use]
+    pub fn new(
+        overlay: Overlay,
+        data: DataPlane,
+        peers: PeerNews,
+        relays: Relays,
+        mapping: Mapping,
+        ways: Ways,
+    ) -> Self {
+        let own = Whereabouts::own(data.static_public(), &data.own_paths(), relays.serves());
+        let streams = Streams::new(overlay.clone(), data.clone(), peers.clone());
+        let (own, _) = watch::channel(own);
+        Self { overlay, data, peers, relays, streams, mapping, ways, state: Arc::default(), own }
+    }
+
+    fn state(&self) -> MutexGuard<'_, State> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Where this host is.
+    #[must_use]
+    pub fn own(&self) -> Whereabouts {
+        self.own.borrow().clone()
+    }
+
+    /// Tells of each change of where this host is.
+    #[must_use]
+    pub fn own_changes(&self) -> watch::Receiver<Whereabouts> {
+        self.own.subscribe()
+    }
+
+    /// How the last meeting with `host` went.
+    #[must_use]
+    pub fn outcome(&self, host: HostId) -> Meeting {
+        self.state().outcomes.get(&host).copied().unwrap_or(Meeting::NotTried)
+    }
+
+    /// Takes what the data plane reports, as far as it is about paths.
+    pub fn handle_event(&self, event: &Event) {
+        match event {
+            Event::MeetWanted { peer } => self.reach(*peer),
+            Event::CandidatesChanged => self.candidates_changed(),
+            Event::PathChanged { peer, path, reason } => {
+                tracing::info!(%peer, ?path, ?reason, "the path of a link changed");
+                if path.is_none() {
+                    self.reach(*peer);
+                }
+            }
+            _ => {}
+        }
+    }
+
+    /// Does what it takes to have a path to `host`, in a task of its own; one that is under way is not doubled.
+    fn reach(&self, host: HostId) {
+        {
+            let mut state = self.state();
+            if state.under_way.len() >= MEETINGS_MAX || !state.under_way.insert(host) {
+                return;
+            }
+        }
+        let this = self.clone();
+        tokio::spawn(async move {
+            this.reach_by_every_means(host).await;
+            this.state().under_way.remove(&host);
+        });
+    }
+
+    async fn reach_by_every_means(&self, host: HostId) {
+        let relays = self.peers.relays().into_iter().collect();
+        let is_around = self.ways.between(self.overlay.local_id(), host, relays) != Between::Direct;
+        let is_met = self.meet(host).await;
+        if !is_around && is_met && !self.is_hopeless(host) {
+            tokio::time::sleep(DIRECT_FIRST).await;
+        }
+        if self.has_path(host) {
+            return;
+        }
+        self.relays.search(host).await;
+        // The topology's word holds for the last resort too: it would be a direct link by other means.
+        if is_around {
+            return;
+        }
+        if !self.relays.routes(host).is_empty() {
+            tokio::time::sleep(RELAYS_FIRST).await;
+        }
+        if !self.has_path(host) && self.is_wanted(host) {
+            self.streams.open_to(host).await;
+        }
+    }
+
+    /// The two tell each other where they are; true if both data planes know now.
+    async fn meet(&self, host: HostId) -> bool {
+        let answer = self.overlay.call(host, protocols::MEET, message::encode(&self.own())).await;
+        let outcome = match answer.as_deref().map(message::decode) {
+            Ok(Some(whereabouts)) => {
+                let is_taken = self.peers.met(host, whereabouts).await;
+                if is_taken { Meeting::Answered } else { Meeting::Unanswered }
+            }
+            Ok(None) => Meeting::Unanswered,
+            Err(CallError::Refused { refusal: RpcRefusal::TooOften, .. }) => Meeting::TooOften,
+            Err(error) => {
+                tracing::debug!(%host, %error, "the host was not met");
+                Meeting::Unanswered
+            }
+        };
+        self.remember(host, outcome);
+        outcome == Meeting::Answered
+    }
+
+    fn remember(&self, host: HostId, outcome: Meeting) {
+        let mut state = self.state();
+        if state.outcomes.len() >= REMEMBERED_MAX && !state.outcomes.contains_key(&host) {
+            state.outcomes.clear();
+        }
+        state.outcomes.insert(host, outcome);
+    }
+
+    /// Answers a message of `meet/1`; none if it cannot be read.
+    pub async fn answer(&self, from: HostId, body: &[u8]) -> Option<Vec<u8>> {
+        let whereabouts = message::decode(body)?;
+        if self.peers.met(from, whereabouts).await {
+            self.remember(from, Meeting::Answered);
+        }
+        Some(message::encode(&self.own()))
+    }
+
+    /// A stream for datagrams came.
+    pub async fn stream(&self, from: HostId, stream: Stream) {
+        if self.ways.allows_direct(from) {
+            self.streams.carry(from, stream).await;
+        }
+    }
+
+    /// Where this host is has changed: its record says so, and those it has links with hear of it at once.
+    fn candidates_changed(&self) {
+        let own = Whereabouts::own(self.data.static_public(), &self.data.own_paths(), self.relays.serves());
+        let is_new = self.own.send_if_modified(|known| {
+            let is_new = *known != own;
+            *known = own;
+            is_new
+        });
+        if !is_new {
+            return;
+        }
+        let links = self.data.snapshot().links;
+        let concerned = links
+            .into_iter()
+            .filter(|link| facts::is_wanted(link.state))
+            .map(|link| link.peer)
+            .take(TOLD_MAX);
+        for host in concerned {
+            self.reach(host);
+        }
+    }
+
+    /// No direct path can be expected from what is known of the two NATs.
+    fn is_hopeless(&self, host: HostId) -> bool {
+        let here = self.own().nat.kind;
+        let there = self.peers.known(host).map_or(NatKind::Unknown, |known| known.whereabouts.nat.kind);
+        here == NatKind::Blocked || there == NatKind::Blocked || here.is_hard() && there.is_hard()
+    }
+
+    fn has_path(&self, host: HostId) -> bool {
+        self.chosen(host).is_some()
+    }
+
+    fn chosen(&self, host: HostId) -> Option<PathView> {
+        let paths = self.data.snapshot().paths.peers;
+        paths.into_iter().find(|paths| paths.peer == host).and_then(|paths| paths.chosen)
+    }
+
+    fn is_wanted(&self, host: HostId) -> bool {
+        let links = self.data.snapshot().links;
+        links.iter().any(|link| link.peer == host && facts::is_wanted(link.state))
+    }
+
+    /// Ends streams that are not needed any more. Runs until the daemon ends.
+    pub async fn run(self) {
+        let mut tick = tokio::time::interval(LOOK_EVERY);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            for host in self.streams.hosts() {
+                if !self.is_wanted(host) || self.has_another_way(host) {
+                    self.streams.end(host).await;
+                }
+            }
+        }
+    }
+
+    fn has_another_way(&self, host: HostId) -> bool {
+        match self.chosen(host) {
+            Some(PathView::Direct { kind, .. }) => kind != Some(CandidateKind::Stream),
+            Some(PathView::Relay { .. }) => true,
+            None => false,
+        }
+    }
+}

@@ -1,0 +1,422 @@
+//! Ways through other members: asked for where there is no direct path, kept while they are needed.
+//!
+//! ```text
+//!  A: no direct path to B, or the topology forbids one
+//!  A ── leg A→B ──▶ R          (from the far relay to the near one, where there are several)
+//!  A ── join(route, token) ──▶ B ── leg B→A ──▶ R
+//!  A ◀── token of the way back ── B        both tell their data planes; datagrams go A ⇄ R ⇄ B, sealed end to end
+//! ```
+//! Each end opens and renews the direction in which it sends; a relay that forgets, or whose owner takes his word back, shows by the renewal. Two ways are
+//! kept where there are two relays, so that one may fail: the data plane probes both. A way is given up when the link went direct and
+//! stayed so, or is not wanted any more; nobody has to say so, legs end by themselves.
+//!
+//! | file | owns |
+//! |---|---|
+//! | [`message`] | the bytes |
+//! | [`serve`] | this host as a relay |
+//! | this | this host as an end: which relays are asked, what is held |
+
+pub mod message;
+pub mod serve;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::Duration;
+
+use consort_overlay::{HostId, Overlay, PeerState};
+use consort_scheduler::bounded::List;
+use consort_vswitch::DataPlane;
+use consort_vswitch::path::{CandidateKind, PathView, RELAYED_MAX, RelayedPath};
+
+use super::meet::facts;
+use super::peers::PeerNews;
+use super::protocols;
+use super::ways::{Between, Ways};
+use crate::why::{RelayAttempt, RelayOutcome};
+use message::{HOPS_MAX, Refusal, Request, Response};
+use serve::{LEG_LIFE, Server};
+
+/// Relays asked for one host in a row.
+const ASKED_MAX: usize = 3;
+
+/// Ways held to one host: the one in use and a warm spare.
+const HELD_WANTED: usize = 2;
+
+/// How often what is held is renewed: three times in a leg's life.
+pub const RENEW_EVERY: Duration = Duration::from_secs(LEG_LIFE.as_secs() / 3);
+
+/// Renewals for which a way is kept after the link went direct: it may come back.
+const KEPT_AFTER_DIRECT: u8 = 3;
+
+/// Hosts with ways at once: as many links as a busy host has, and each costs two requests a renewal.
+const HOSTS_MAX: usize = 512;
+
+/// Added per relay to a way's measured round trip where paths are compared, in milliseconds: a direct path that is a little slower is worth
+/// more, since it takes nobody's line.
+const COST_PER_HOP: u32 = 5;
+
+/// One way to a host.
+#[derive(Debug, Clone)]
+struct Held {
+    route: Vec<HostId>,
+    path: RelayedPath,
+}
+
+#[derive(Debug, Default)]
+struct Host {
+    held: Vec<Held>,
+    attempts: Vec<RelayAttempt>,
+    /// Renewals since the link went direct.
+    direct_for: u8,
+    /// A search is under way.
+    searching: bool,
+}
+
+/// This host's ways through others, and others' through it. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Relays {
+    overlay: Overlay,
+    data: DataPlane,
+    peers: PeerNews,
+    ways: Ways,
+    server: Server,
+    hosts: Arc<Mutex<BTreeMap<HostId, Host>>>,
+}
+
+impl Relays {
+    /// Nothing held yet.
+    #[must_use]
+    pub fn new(overlay: Overlay, data: DataPlane, peers: PeerNews, ways: Ways, server: Server) -> Self {
+        Self { overlay, data, peers, ways, server, hosts: Arc::default() }
+    }
+
+    fn hosts(&self) -> MutexGuard<'_, BTreeMap<HostId, Host>> {
+        self.hosts.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    /// Whether this host relays.
+    #[must_use]
+    pub fn serves(&self) -> bool {
+        self.server.relays()
+    }
+
+    /// What came of asking for ways to `host`.
+    #[must_use]
+    pub fn attempts(&self, host: HostId) -> Vec<RelayAttempt> {
+        self.hosts().get(&host).map(|host| host.attempts.clone()).unwrap_or_default()
+    }
+
+    /// The relays of the ways held to `host`, each way's in order.
+    #[must_use]
+    pub fn routes(&self, host: HostId) -> Vec<Vec<HostId>> {
+        let hosts = self.hosts();
+        hosts
+            .get(&host)
+            .map(|host| host.held.iter().map(|held| held.route.clone()).collect())
+            .unwrap_or_default()
+    }
+
+    /// Answers a message of `relay/1`; none if it cannot be read.
+    pub async fn answer(&self, from: HostId, body: &[u8]) -> Option<Vec<u8>> {
+        let response = match message::decode(body)? {
+            Request::Leg { to, route, at, onward } => self.server.leg(from, to, &route, at, onward).await,
+            Request::Join { route, arrives } => self.join(from, route.to_vec(), arrives).await,
+        };
+        Some(message::encode(&response))
+    }
+
+    /// Sees to it that there are ways to `host`; a search that is under way is not doubled.
+    pub async fn search(&self, host: HostId) {
+        {
+            let mut hosts = self.hosts();
+            if hosts.len() >= HOSTS_MAX && !hosts.contains_key(&host) {
+                return tracing::warn!(%host, "no relay is asked: ways to {HOSTS_MAX} hosts are held");
+            }
+            let entry = hosts.entry(host).or_default();
+            if entry.searching || entry.held.len() >= HELD_WANTED {
+                return;
+            }
+            entry.searching = true;
+            let held: Vec<HostId> = entry.held.iter().map(|held| held.route[0]).collect();
+            entry.attempts.retain(|attempt| held.contains(&attempt.relay));
+        }
+        let held: BTreeSet<Vec<HostId>> = self.routes(host).into_iter().collect();
+        for route in self.routes_to(host).await {
+            if held.contains(&route) {
+                continue;
+            }
+            let opened = self.open(host, &route).await;
+            if self.note(host, route, opened).await >= HELD_WANTED {
+                break;
+            }
+        }
+        if let Some(entry) = self.hosts().get_mut(&host) {
+            entry.searching = false;
+        }
+    }
+
+    /// Remembers how it went, and tells the data plane; how many ways there are now.
+    async fn note(
+        &self,
+        host: HostId,
+        route: Vec<HostId>,
+        opened: Result<RelayedPath, RelayOutcome>,
+    ) -> usize {
+        let count = {
+            let mut hosts = self.hosts();
+            let entry = hosts.entry(host).or_default();
+            let outcome = opened.as_ref().err().copied().unwrap_or(RelayOutcome::Ready);
+            attempted(entry, route[0], outcome);
+            if let Ok(path) = opened {
+                hold(entry, Held { route, path });
+            }
+            entry.held.len()
+        };
+        self.tell(host).await;
+        count
+    }
+
+    /// The routes worth asking for: the topology's where it forbids a direct link, else the nearest relays one by one.
+    async fn routes_to(&self, host: HostId) -> Vec<Vec<HostId>> {
+        let me = self.overlay.local_id();
+        let mut relays = self.peers.relays();
+        relays.retain(|relay| *relay != host && *relay != me);
+        let routes = match self.ways.between(me, host, relays.iter().copied().collect()) {
+            Between::Around(routes) => routes,
+            Between::Direct => {
+                relays.retain(|relay| {
+                    self.ways.may_relay(*relay)
+                        && self.ways.allows(*relay, me)
+                        && self.ways.allows(*relay, host)
+                });
+                let distances = self.round_trips().await;
+                relays.sort_by_key(|relay| (distances.get(relay).copied().unwrap_or(Duration::MAX), *relay));
+                relays.into_iter().map(|relay| vec![relay]).collect()
+            }
+        };
+        routes.into_iter().filter(|route| (1..=HOPS_MAX).contains(&route.len())).take(ASKED_MAX).collect()
+    }
+
+    async fn round_trips(&self) -> BTreeMap<HostId, Duration> {
+        let peers = self.overlay.peers().await.unwrap_or_default();
+        let measured = peers.into_iter().filter_map(|peer| match peer.state {
+            PeerState::Connected { round_trip, .. } => {
+                // Connected and not measured yet is nearer than not connected.
+                Some((peer.host, round_trip.unwrap_or(Duration::from_secs(1))))
+            }
+            _ => None,
+        });
+        measured.collect()
+    }
+
+    /// Both directions of one way.
+    async fn open(&self, host: HostId, route: &[HostId]) -> Result<RelayedPath, RelayOutcome> {
+        let (sends, arrives) = self.open_forth(host, route).await?;
+        let join = Request::Join { route: List::first_of(route.iter().copied()), arrives };
+        match self.ask(host, &join).await? {
+            Response::Joined { arrives } => self.path(route, sends, arrives),
+            Response::Refused(refusal) => Err(outcome_of(refusal)),
+            Response::Open { .. } => Err(RelayOutcome::Refused),
+        }
+    }
+
+    /// The direction in which this host sends: what to send with, and what its datagrams arrive with.
+    async fn open_forth(&self, host: HostId, route: &[HostId]) -> Result<(u32, u32), RelayOutcome> {
+        let mut onward = None;
+        let mut arrives = None;
+        for (at, relay) in route.iter().enumerate().rev() {
+            if !self.peers.learn(*relay).await {
+                return Err(RelayOutcome::Unreachable);
+            }
+            let at = u8::try_from(at).map_err(|_| RelayOutcome::Refused)?;
+            let leg = Request::Leg { to: host, route: List::first_of(route.iter().copied()), at, onward };
+            match self.ask(*relay, &leg).await? {
+                Response::Open { incoming, outgoing, .. } => {
+                    onward = Some(incoming);
+                    arrives = arrives.or(Some(outgoing));
+                }
+                Response::Refused(refusal) => return Err(outcome_of(refusal)),
+                Response::Joined { .. } => return Err(RelayOutcome::Refused),
+            }
+        }
+        onward.zip(arrives).ok_or(RelayOutcome::Refused)
+    }
+
+    /// The other end's half was opened by itself; this one's is opened here.
+    async fn join(&self, from: HostId, route: Vec<HostId>, arrives: u32) -> Response {
+        let mut back = route;
+        back.reverse();
+        let me = self.overlay.local_id();
+        let is_route = !back.is_empty() && !back.contains(&me) && !back.contains(&from);
+        if !is_route || self.hosts().len() >= HOSTS_MAX {
+            return Response::Refused(Refusal::Route);
+        }
+        if !self.peers.learn(back[0]).await || !self.peers.learn(from).await {
+            return Response::Refused(Refusal::Unknown);
+        }
+        if !self.ways.allows(me, back[0]) || !self.ways.may_relay(back[0]) {
+            return Response::Refused(Refusal::Topology);
+        }
+        let (opened, leaves) = match self.open_forth(from, &back).await {
+            Ok((sends, leaves)) => (self.path(&back, sends, arrives), leaves),
+            Err(outcome) => (Err(outcome), 0),
+        };
+        let outcome = opened.as_ref().err().copied();
+        self.note(from, back, opened).await;
+        match outcome {
+            None => Response::Joined { arrives: leaves },
+            Some(RelayOutcome::Full) => Response::Refused(Refusal::Full),
+            Some(RelayOutcome::Unreachable) => Response::Refused(Refusal::Unknown),
+            Some(_) => Response::Refused(Refusal::NotAllowed),
+        }
+    }
+
+    fn path(&self, route: &[HostId], sends: u32, arrives: u32) -> Result<RelayedPath, RelayOutcome> {
+        let relay = route[0];
+        let address = self.address_of(relay).ok_or(RelayOutcome::Unreachable)?;
+        let cost = COST_PER_HOP * u32::try_from(route.len()).unwrap_or(u32::MAX);
+        Ok(RelayedPath { relay, address, token: sends, token_back: arrives, cost })
+    }
+
+    /// Where a relay is: how the data plane reaches it now, else what it says, the likeliest to be open first.
+    fn address_of(&self, relay: HostId) -> Option<SocketAddr> {
+        let paths = self.data.snapshot().paths.peers;
+        let chosen = paths.into_iter().find(|paths| paths.peer == relay).and_then(|paths| paths.chosen);
+        if let Some(PathView::Direct { address, .. }) = chosen {
+            return Some(address);
+        }
+        let candidates = self.peers.known(relay)?.whereabouts.candidates;
+        let openness = |kind| match kind {
+            CandidateKind::Told => 0,
+            CandidateKind::Mapped => 1,
+            CandidateKind::Local => 2,
+            CandidateKind::Observed => 3,
+            CandidateKind::Stream => 4,
+        };
+        candidates.iter().min_by_key(|candidate| openness(candidate.kind)).map(|candidate| candidate.address)
+    }
+
+    async fn ask(&self, host: HostId, request: &Request) -> Result<Response, RelayOutcome> {
+        let answer = self.overlay.call(host, protocols::RELAY, message::encode(request)).await;
+        let bytes = answer.map_err(|error| {
+            tracing::debug!(%host, %error, "a question about a relay was not answered");
+            RelayOutcome::Unreachable
+        })?;
+        message::decode(&bytes).ok_or(RelayOutcome::Refused)
+    }
+
+    async fn tell(&self, host: HostId) {
+        let via: Vec<RelayedPath> = {
+            let hosts = self.hosts();
+            hosts.get(&host).map(|host| host.held.iter().map(|held| held.path).collect()).unwrap_or_default()
+        };
+        self.peers.set_via(host, via).await;
+    }
+
+    /// Renews what is needed and gives up what is not. Runs until the daemon ends.
+    pub async fn run(self) {
+        let mut tick = tokio::time::interval(RENEW_EVERY);
+        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        loop {
+            tick.tick().await;
+            let hosts: Vec<HostId> = self.hosts().keys().copied().collect();
+            for host in hosts {
+                self.renew(host).await;
+            }
+        }
+    }
+
+    async fn renew(&self, host: HostId) {
+        if !self.is_needed(host) {
+            self.hosts().remove(&host);
+            return self.tell(host).await;
+        }
+        let routes = self.routes(host);
+        let before = routes.len();
+        for route in routes {
+            if let Err(outcome) = self.open_forth(host, &route).await {
+                tracing::info!(%host, relay = %route[0], ?outcome, "a way through a relay is lost");
+                let mut hosts = self.hosts();
+                let entry = hosts.entry(host).or_default();
+                entry.held.retain(|held| held.route != route);
+                attempted(entry, route[0], outcome);
+            }
+        }
+        if self.routes(host).len() < before {
+            self.tell(host).await;
+            self.search(host).await;
+        }
+    }
+
+    /// While the link is wanted and not surely direct.
+    fn is_needed(&self, host: HostId) -> bool {
+        let snapshot = self.data.snapshot();
+        let link = snapshot.links.iter().find(|link| link.peer == host);
+        if !link.is_some_and(|link| facts::is_wanted(link.state)) {
+            return false;
+        }
+        let paths = snapshot.paths.peers.iter().find(|paths| paths.peer == host);
+        let mut hosts = self.hosts();
+        let Some(entry) = hosts.get_mut(&host) else { return false };
+        entry.direct_for = match paths.and_then(|paths| paths.chosen.as_ref()) {
+            Some(PathView::Direct { kind, .. }) if *kind != Some(CandidateKind::Stream) => {
+                entry.direct_for + 1
+            }
+            _ => 0,
+        };
+        entry.direct_for < KEPT_AFTER_DIRECT
+    }
+}
+
+fn attempted(entry: &mut Host, relay: HostId, outcome: RelayOutcome) {
+    entry.attempts.retain(|attempt| attempt.relay != relay);
+    // A peer may ask this host to join by ever other relays; the oldest is of no interest any more.
+    if entry.attempts.len() >= crate::why::facts::RELAYS_MAX {
+        entry.attempts.remove(0);
+    }
+    entry.attempts.push(RelayAttempt { relay, outcome });
+}
+
+fn hold(entry: &mut Host, held: Held) {
+    entry.held.retain(|other| other.route != held.route);
+    // The oldest goes: the other end has asked for the newer one just now.
+    if entry.held.len() >= RELAYED_MAX {
+        entry.held.remove(0);
+    }
+    entry.held.push(held);
+}
+
+fn outcome_of(refusal: Refusal) -> RelayOutcome {
+    match refusal {
+        Refusal::Full => RelayOutcome::Full,
+        Refusal::Unknown => RelayOutcome::Unreachable,
+        Refusal::NotAllowed | Refusal::Topology | Refusal::Route => RelayOutcome::Refused,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn ways_beyond_what_the_data_plane_takes_push_the_oldest_out() {
+        let mut entry = Host::default();
+        let held = |number: u32| {
+            let relay = HostId::random();
+            let address = "192.0.2.1:7441".parse().unwrap();
+            Held {
+                route: vec![relay],
+                path: RelayedPath { relay, address, token: number, token_back: 0, cost: 0 },
+            }
+        };
+        for number in 0..10 {
+            hold(&mut entry, held(number));
+        }
+        let tokens: Vec<u32> = entry.held.iter().map(|held| held.path.token).collect();
+        assert_eq!(tokens, [6, 7, 8, 9]);
+        let again = Held { path: RelayedPath { token: 99, ..entry.held[1].path }, ..entry.held[1].clone() };
+        hold(&mut entry, again);
+        assert_eq!(entry.held.len(), RELAYED_MAX, "a way that is opened again takes its own place");
+    }
+}

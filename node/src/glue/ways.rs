@@ -1,0 +1,80 @@
+//! What the operator's topology says to the parts of this node: whether a direct link is allowed, and which ways lead around where it is not.
+//!
+//! Where no operator has said anything, every link is allowed and any member that relays may stand between. Owns: nothing but the latest
+//! topology, which a task of its own receives and checks. Refuses to know: where it came from.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use consort_overlay::HostId;
+use tokio::sync::watch;
+
+use crate::topology::{LinkKind, Route, State, Topology};
+
+/// The topology as one host sees it. Clones share it.
+#[derive(Debug, Clone)]
+pub struct Ways {
+    me: HostId,
+    topology: watch::Receiver<Arc<Topology>>,
+}
+
+/// What stands between two hosts.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Between {
+    /// A direct link is allowed.
+    Direct,
+    /// No direct link; these lead around, the best first. None: they cannot reach each other.
+    Around(Vec<Vec<HostId>>),
+}
+
+impl Ways {
+    /// As `me` sees it.
+    #[must_use]
+    pub fn new(me: HostId, topology: watch::Receiver<Arc<Topology>>) -> Self {
+        Self { me, topology }
+    }
+
+    /// Waits for another topology. One that nobody can change any more stays.
+    pub async fn changed(&mut self) {
+        if self.topology.changed().await.is_err() {
+            std::future::pending::<()>().await;
+        }
+    }
+
+    /// Whether this host may have a direct link to `host`.
+    #[must_use]
+    pub fn allows_direct(&self, host: HostId) -> bool {
+        self.allows(self.me, host)
+    }
+
+    /// Whether `a` and `b` may have a direct link.
+    #[must_use]
+    pub fn allows(&self, a: HostId, b: HostId) -> bool {
+        self.topology.borrow().link(a, b) != LinkKind::Forbidden
+    }
+
+    /// Whether others' datagrams may go over `host`.
+    #[must_use]
+    pub fn may_relay(&self, host: HostId) -> bool {
+        self.topology.borrow().may_transit(host)
+    }
+
+    /// What leads from `from` to `to`, over members known to relay where they may not have a direct link.
+    #[must_use]
+    pub fn between(&self, from: HostId, to: HostId, relays: BTreeSet<HostId>) -> Between {
+        let topology = self.topology.borrow();
+        if topology.link(from, to) != LinkKind::Forbidden {
+            return Between::Direct;
+        }
+        let hosts = topology.hosts().iter().map(|host| host.id).chain(relays.iter().copied()).collect();
+        let state = State { hosts, relays: Some(relays), ..State::default() };
+        let around = topology.routes(from, to, &state).into_iter().filter(|route| !route.is_direct());
+        Between::Around(around.map(|Route { hops, .. }| hops).collect())
+    }
+
+    /// What people call `host`.
+    #[must_use]
+    pub fn name_of(&self, host: HostId) -> String {
+        self.topology.borrow().name_of(host)
+    }
+}

@@ -3,7 +3,7 @@
 use std::{
     collections::HashMap,
     io,
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     os::fd::OwnedFd,
     sync::{Arc, Mutex, PoisonError, atomic::Ordering::Release},
     thread::JoinHandle,
@@ -251,6 +251,13 @@ impl DataPlane {
     pub fn set_mapped(&self, mapped: Vec<SocketAddr>) {
         let now = clock::now();
         self.inner.keeper.with_links(|links| links.set_mapped(now, mapped));
+    }
+
+    /// Addresses, as prefixes, that this host reaches through its own switch: on networks it has a device on. They are no ways to anybody, neither
+    /// this host's nor a peer's. To be said before the device has an address; at most [`INSIDE_MAX`](crate::path::INSIDE_MAX) prefixes count.
+    pub fn set_inside(&self, prefixes: Vec<(IpAddr, u8)>) {
+        let now = clock::now();
+        self.inner.keeper.with_links(|links| links.set_inside(now, prefixes));
     }
 
     /// Where this host can be reached, as far as is known now: [`LocalPaths::candidates`] are to be published.

@@ -48,7 +48,7 @@ pub use snapshot::{ChannelSnapshot, LinkSnapshot, LinkState};
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -278,7 +278,18 @@ impl Links {
 
     /// The addresses of this host's interfaces, with the port. Peers of other ones before are told at once.
     pub(crate) fn set_local(&mut self, now: Instant, local: Vec<SocketAddr>) {
-        if self.paths.set_local(now, local) {
+        let moved = self.paths.set_local(now, local);
+        self.own_moved(now, moved);
+    }
+
+    /// Addresses that are reached through the switch and are no ways to anybody.
+    pub(crate) fn set_inside(&mut self, now: Instant, prefixes: Vec<(IpAddr, u8)>) {
+        let moved = self.paths.set_inside(now, prefixes);
+        self.own_moved(now, moved);
+    }
+
+    fn own_moved(&mut self, now: Instant, moved: bool) {
+        if moved {
             for peer in self.links.keys().copied().collect::<Vec<_>>() {
                 self.with(now, peer, |link, _| link.own_moved(now));
             }

@@ -20,6 +20,8 @@
 //!    addresses change says so to its peers at once; what a session proves to come from elsewhere moves the link as well.
 //! 6. Only ways of links in use are kept open ([`keepalive`]).
 //!
+//! Addresses on networks that this host itself is on are no ways at all ([`inside`]).
+//!
 //! Sources: RFC 4787 (kinds of NAT), RFC 8445 (ICE: candidates, checks, nomination), RFC 8489 (STUN), RFC 5128 (hole punching); and what was
 //! measured on machines like these (`notes/control-plane.md`).
 
@@ -27,6 +29,7 @@ mod bucket;
 mod candidate;
 mod choice;
 mod forward;
+mod inside;
 mod keepalive;
 mod key;
 mod local;
@@ -43,7 +46,7 @@ mod view;
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap, VecDeque},
-    net::SocketAddr,
+    net::{IpAddr, SocketAddr},
     sync::Arc,
     time::{Duration, Instant},
 };
@@ -58,6 +61,7 @@ use crate::{
 };
 pub use candidate::{CANDIDATES_MAX, Candidate, CandidateKind, RELAYED_MAX, RelayedPath};
 pub(crate) use forward::RelayTable;
+pub use inside::INSIDE_MAX;
 pub(crate) use key::{ProbeKey, Tag};
 pub use local::LocalPaths;
 pub use nat::{NatKind, NatView, PeerNat, PortPattern};
@@ -174,6 +178,7 @@ pub(crate) struct Paths {
     /// Peers whose links must see other ways.
     changed: BTreeSet<PeerIndex>,
     probers_changed: bool,
+    inside: inside::Inside,
     start: Now,
 }
 
@@ -204,6 +209,7 @@ impl Paths {
             by_host: HashMap::new(),
             relays: Relays::new(),
             search: None,
+            inside: inside::Inside::default(),
             deadlines: BTreeSet::new(),
             deadline_of: HashMap::new(),
             changed: BTreeSet::new(),
@@ -255,11 +261,14 @@ impl Paths {
         candidates: &[Candidate],
         met: Option<PeerNat>,
     ) {
+        let outside = |candidate: &Candidate| !self.inside.contains(candidate.address.ip());
+        let candidates: Vec<Candidate> =
+            candidates.iter().filter(|candidate| outside(candidate)).copied().collect();
         self.with(now, peer, |peer, shared, now| {
             if let Some(nat) = met {
                 peer.set_nat(nat);
             }
-            peer.set_candidates(shared, now, candidates, met.is_some());
+            peer.set_candidates(shared, now, &candidates, met.is_some());
         });
     }
 
@@ -286,8 +295,15 @@ impl Paths {
         self.shared.own.set_observers(now, observers);
     }
 
+    /// Addresses that are reached through the switch from now on; see [`inside`]. Those of this host among them are forgotten.
+    pub(crate) fn set_inside(&mut self, now: Instant, prefixes: Vec<(IpAddr, u8)>) -> bool {
+        self.inside = inside::Inside::new(prefixes);
+        self.set_local(now, self.shared.own.paths().local)
+    }
+
     /// The addresses of this host's interfaces, with the port. True if they are others than before: peers are told at once.
-    pub(crate) fn set_local(&mut self, now: Instant, local: Vec<SocketAddr>) -> bool {
+    pub(crate) fn set_local(&mut self, now: Instant, mut local: Vec<SocketAddr>) -> bool {
+        local.retain(|address| !self.inside.contains(address.ip()));
         let first = self.shared.own.paths().local.is_empty();
         if !self.shared.own.set_local(now, local) || first {
             return false;

@@ -1,13 +1,13 @@
 //! The operator's topology: who may link with whom, over whom the rest goes, and what it may cost.
 //!
 //! Owns: the file's form, its check, the decision for each pair of hosts, the routes, what changes from one topology to the next, and how all of
-//! it is shown. Refuses to know: sockets, clocks, who signed a file and how it travels (`glue::topology` and the overlay's documents
+//! it is shown. Refuses to know: sockets, clocks, who signed a file and how it travels ([`crate::glue::topology`] and the overlay's documents
 //! do that), and whether a path works now: what is up and down is an argument ([`State`]). Everything here is plain data and functions.
 //!
 //! ```text
 //!  text ──▶ written ──▶ build ──▶ Topology ──▶ link(a, b)   routes(a, b, state)   role(host)
 //!           (lines)    (names)       │  └────▶ check: faults with line and remedy
-//!                                    └───────▶ changes (plan), show (text, JSON, SVG)
+//!                                    └───────▶ changes (plan), show (text, JSON, SVG)      adapt: links that follow traffic
 //! ```
 //! | file | what |
 //! |---|---|
@@ -22,6 +22,7 @@
 //! | `check` | hosts that cannot be reached, rates that cannot be met, hops that repeat |
 //! | [`changes`] | what a new topology changes |
 //! | [`show`] | text, JSON and a drawing |
+//! | [`adapt`] | which links to add and drop, as traffic goes |
 //!
 //! Invariants: a [`Topology`] has passed its check; the same text gives the same answers on every host; every list in it is bounded before it is
 //! built, so that a file of [`FILE_BYTES_MAX`] costs a bounded time and memory to read.
@@ -30,6 +31,7 @@
 //! Sundararaj, Gupta, Dinda 2005 ("Increasing application performance in virtual environments through run-time inference and adaptation")
 //! for the adaptation.
 
+pub mod adapt;
 mod build;
 pub mod changes;
 mod check;
@@ -125,5 +127,51 @@ mod tests {
         );
         let lines: Vec<usize> = Topology::parse(&text).unwrap_err().iter().map(|fault| fault.line).collect();
         assert_eq!(lines, [1, 7, 10, 11]);
+    }
+
+    /// The blocks of a page: what stands behind the fence, and the text.
+    fn blocks(page: &str) -> Vec<(String, String)> {
+        let mut blocks = Vec::new();
+        let mut lines = page.lines();
+        while let Some(line) = lines.next() {
+            let Some(kind) = line.strip_prefix("```") else { continue };
+            let body: Vec<&str> = lines.by_ref().take_while(|line| *line != "```").collect();
+            blocks.push((kind.to_owned(), body.join("\n")));
+        }
+        blocks
+    }
+
+    /// What docs/topology.md tells operators is so.
+    #[test]
+    fn the_files_of_the_page_are_in_order_and_its_faults_are_told_as_it_says() {
+        let blocks = blocks(include_str!("../../../docs/topology.md"));
+        let mut seen = 0;
+        for (at, (kind, text)) in blocks.iter().enumerate() {
+            match kind.as_str() {
+                "toml" => assert_eq!(Topology::parse(text).err(), None, "{text}"),
+                "toml wrong" => {
+                    let told: Vec<String> =
+                        Topology::parse(text).unwrap_err().iter().map(ToString::to_string).collect();
+                    assert_eq!(blocks[at + 1].1, told.join("\n"));
+                }
+                _ => continue,
+            }
+            seen += 1;
+        }
+        assert!(seen >= 4);
+    }
+
+    #[test]
+    fn the_example_files_are_in_order() {
+        let folder = concat!(env!("CARGO_MANIFEST_DIR"), "/../examples/topologies");
+        let mut read = 0;
+        for entry in std::fs::read_dir(folder).unwrap() {
+            let path = entry.unwrap().path();
+            let topology = Topology::parse(&std::fs::read_to_string(&path).unwrap());
+            let topology = topology.unwrap_or_else(|faults| panic!("{}: {faults:?}", path.display()));
+            assert_eq!(topology.name(), path.file_stem().and_then(|stem| stem.to_str()));
+            read += 1;
+        }
+        assert!(read >= 4, "the folder has topology files");
     }
 }

@@ -1,0 +1,284 @@
+//! Links that follow the traffic, where the topology leaves them out (as VNET's VTTIF did).
+//!
+//! In: how much went between hosts since the last time, by the switches' own counters; which links the operator lets be added; the time. Out:
+//! links to add and to drop. Refuses to know: sockets, what the traffic is, and how a link is made.
+//!
+//! ```text
+//!                hot for `after`, credit enough            up            no worse after TRIAL
+//!    Off ─────────────────────────────────────▶ Asked ───────────▶ Trial ───────────────────▶ On
+//!     ▲  barred a while, longer each time         │ failed            │ worse                  │ idle for `drop`,
+//!     └───────────────────────────────────────────┴───────────────────┴────────────────────────┘ or a hotter one needs its place
+//! ```
+//! - *Profit* of a link is the pair's rate times what the direct link saves of the route's cost. Only pairs that carry [`SHARE_MIN`] of all traffic and
+//!   [`RATE_MIN`] are looked at: the rest is not worth a handshake.
+//! - *Never much worse than leaving it alone*: each trial is paid from a credit in seconds of all traffic, which starts with [`CREDIT_MAX_S`] and grows by
+//!   [`CREDIT_PER_S`] of a second each second. A trial sets aside the worst it can cost before it begins, and gives back what it did not; so in any time
+//!   `t` trials that go wrong cost at most `CREDIT_MAX_S + CREDIT_PER_S * t`: under 2 % of ten minutes. A pair whose trial went wrong is barred, twice as
+//!   long each time.
+//! - What was tried is what is kept: when the pair wants much more than at its trial, or the others have left the way around to it, the link goes and has to
+//!   prove itself anew. Back on the way around is never worse than leaving it alone.
+//! - *No flapping*: traffic has to last before a link is added and to be gone long before it is dropped; a place is taken from another link only by a pair
+//!   with [`MOVE_FACTOR`] times its profit, not before [`HOLD_MIN`], and each pair that comes back after it had to yield has to wait and to be hotter twofold.
+//!
+//! Sources: Sundararaj, Gupta, Dinda 2005, for inference from traffic and greedy adaptation; the bounds are this crate's own.
+
+mod pair;
+pub mod pattern;
+#[cfg(test)]
+mod tests;
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::time::Duration;
+
+use libp2p_identity::PeerId as HostId;
+
+use super::model::{Adaptation, Pair, Topology};
+use super::routes::State;
+use pair::{Stage, Track};
+use pattern::Pattern;
+
+/// Below so many bytes a second (1 Mbit/s), a pair is not worth a link of its own.
+pub const RATE_MIN: f64 = 125_000.0;
+/// Below this part of all traffic, neither.
+pub const SHARE_MIN: f64 = 0.05;
+/// How long a new link is watched. Longer costs more where it is worse; shorter takes the change of path itself for its effect.
+pub const TRIAL: Duration = Duration::from_secs(2);
+/// A link is kept if the pair's rate is at least this part of what it was.
+const GOOD_PART: f64 = 0.98;
+/// A trial whose rate is below this part after half of its time ends at once.
+const HOPELESS_PART: f64 = 0.5;
+/// How long a link that was asked for may take to come up.
+const UP_WITHIN: Duration = Duration::from_secs(10);
+/// Seconds of all traffic that trials may cost at first, and that can be saved up.
+pub const CREDIT_MAX_S: f64 = 4.0;
+/// How much of each second is saved up.
+pub const CREDIT_PER_S: f64 = 0.01;
+/// How much more a pair must profit to take another's place.
+const MOVE_FACTOR: f64 = 1.5;
+/// How long a link keeps its place at least.
+const HOLD_MIN: Duration = Duration::from_secs(10);
+/// For how long a pair is barred after its first trial went wrong, and at most.
+const BARRED_MIN: Duration = Duration::from_secs(30);
+const BARRED_MAX: Duration = Duration::from_secs(3_600);
+/// Most pairs that are followed: those with the most traffic. A slice of 128 hosts has some thousand.
+pub const PAIRS_MAX: usize = 4_096;
+/// Two observations nearer than this tell nothing of a rate.
+const STEP_MIN: Duration = Duration::from_millis(10);
+
+/// What to do.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Action {
+    /// Make a direct link; tell [`Adapter::up`] or [`Adapter::failed`].
+    Add(Pair),
+    /// Let it go: its traffic goes over others again.
+    Drop(Pair),
+}
+
+/// Follows the traffic of one slice, or of one host's part of it.
+#[derive(Debug)]
+pub struct Adapter {
+    limits: Adaptation,
+    tracks: BTreeMap<Pair, Track>,
+    seen_at: Duration,
+    credit_s: f64,
+    /// Bytes a second of all pairs, smoothed as each of them.
+    total: f64,
+}
+
+impl Adapter {
+    /// Nothing was seen yet.
+    #[must_use]
+    pub fn new(limits: Adaptation, now: Duration) -> Self {
+        Self { limits, tracks: BTreeMap::new(), seen_at: now, credit_s: CREDIT_MAX_S, total: 0.0 }
+    }
+
+    /// The links that adaptation has or is making.
+    #[must_use]
+    pub fn added(&self) -> BTreeSet<Pair> {
+        self.tracks.iter().filter(|(_, track)| track.stage.has_link()).map(|(pair, _)| *pair).collect()
+    }
+
+    /// What the traffic looks like.
+    #[must_use]
+    pub fn pattern(&self) -> Pattern {
+        pattern::recognise(&self.tracks.iter().map(|(pair, track)| (*pair, track.rate)).collect())
+    }
+
+    /// Seconds of all traffic that trials may still cost.
+    #[must_use]
+    pub fn credit_s(&self) -> f64 {
+        self.credit_s
+    }
+
+    /// A link that was asked for stands.
+    pub fn up(&mut self, pair: Pair, now: Duration) {
+        if let Some(track) = self.tracks.get_mut(&pair) {
+            track.up(now);
+        }
+    }
+
+    /// A link that was asked for could not be made, or broke.
+    pub fn failed(&mut self, pair: Pair, now: Duration) {
+        if let Some(track) = self.tracks.get_mut(&pair)
+            && track.stage.has_link()
+        {
+            self.credit_s += track.bar(now);
+        }
+    }
+
+    /// Takes what went between hosts since the last time, and says what to do about it.
+    pub fn observe(
+        &mut self,
+        now: Duration,
+        bytes: &BTreeMap<Pair, u64>,
+        topology: &Topology,
+        state: &State,
+    ) -> Vec<Action> {
+        let step = now.saturating_sub(self.seen_at);
+        if step < STEP_MIN {
+            return Vec::new();
+        }
+        self.seen_at = now;
+        self.credit_s = (self.credit_s + CREDIT_PER_S * step.as_secs_f64()).min(CREDIT_MAX_S);
+        self.measure(now, step, bytes);
+        let mut actions = self.settle(now);
+        self.drop_idle(now, topology, &mut actions);
+        self.add_hot(now, topology, state, &mut actions);
+        actions
+    }
+
+    fn measure(&mut self, now: Duration, step: Duration, bytes: &BTreeMap<Pair, u64>) {
+        for pair in bytes.keys() {
+            if self.tracks.len() < PAIRS_MAX || self.make_room() {
+                self.tracks.entry(*pair).or_default();
+            }
+        }
+        for (pair, track) in &mut self.tracks {
+            track.measure(now, step, bytes.get(pair).copied().unwrap_or(0));
+        }
+        self.total = self.tracks.values().map(|track| track.rate).sum();
+        let (share, total) = (SHARE_MIN, self.total);
+        for track in self.tracks.values_mut() {
+            track.is_hot(now, track.rate >= RATE_MIN && track.rate >= share * total);
+        }
+        self.tracks.retain(|_, track| !track.is_forgotten(now));
+    }
+
+    /// The one with the least traffic and no link goes.
+    fn make_room(&mut self) -> bool {
+        let idle = self.tracks.iter().filter(|(_, track)| !track.stage.has_link());
+        let least = idle.min_by(|(_, a), (_, b)| a.rate.total_cmp(&b.rate)).map(|(pair, _)| *pair);
+        least.is_some_and(|pair| self.tracks.remove(&pair).is_some())
+    }
+
+    /// Ends trials, well or not, and asks that led to nothing.
+    fn settle(&mut self, now: Duration) -> Vec<Action> {
+        let mut actions = Vec::new();
+        for (pair, track) in &mut self.tracks {
+            let (part, age) = match &track.stage {
+                Stage::Asked { since, .. } if now.saturating_sub(*since) > UP_WITHIN => (0.0, TRIAL),
+                Stage::Trial(trial) => (trial.part_of_before(), now.saturating_sub(trial.since)),
+                _ => continue,
+            };
+            if age >= TRIAL && part >= GOOD_PART {
+                self.credit_s += track.keep(now, self.total);
+            } else if age >= TRIAL || (age >= TRIAL / 2 && part < HOPELESS_PART) {
+                self.credit_s += track.bar(now);
+                actions.push(Action::Drop(*pair));
+            }
+        }
+        self.credit_s = self.credit_s.min(CREDIT_MAX_S);
+        actions
+    }
+
+    fn drop_idle(&mut self, now: Duration, topology: &Topology, actions: &mut Vec<Action>) {
+        let (drop, total) = (self.limits.drop, self.total);
+        for (pair, track) in &mut self.tracks {
+            let [a, b] = pair.hosts();
+            let idle = matches!(track.stage, Stage::On(_)) && track.idle_for(now) >= drop;
+            if !idle && track.is_doubtful(total) {
+                track.doubted(now);
+                actions.push(Action::Drop(*pair));
+                continue;
+            }
+            // The operator may have changed his mind.
+            let unwanted = track.stage.has_link() && !topology.may_add(a, b);
+            if idle || unwanted {
+                self.credit_s = (self.credit_s + track.release(now)).min(CREDIT_MAX_S);
+                actions.push(Action::Drop(*pair));
+            }
+        }
+    }
+
+    fn add_hot(&mut self, now: Duration, topology: &Topology, state: &State, actions: &mut Vec<Action>) {
+        let mut hot: Vec<(Pair, f64)> = self
+            .tracks
+            .iter()
+            .filter(|(_, track)| track.may_be_asked(now, self.limits.after))
+            .map(|(pair, track)| (*pair, track.rate * saving(topology, state, *pair)))
+            .filter(|(_, profit)| *profit > 0.0)
+            .collect();
+        hot.sort_by(|(a, x), (b, y)| y.total_cmp(x).then(a.cmp(b)));
+        for (pair, profit) in hot {
+            let worst_s = TRIAL.as_secs_f64() * self.tracks[&pair].rate / self.total.max(1.0);
+            if self.credit_s < worst_s {
+                break;
+            }
+            let Some(yielding) = self.place_for(now, pair, profit, topology, state) else { continue };
+            if let Some(yielding) = yielding {
+                if let Some(track) = self.tracks.get_mut(&yielding) {
+                    track.yielded(now);
+                }
+                actions.push(Action::Drop(yielding));
+            }
+            self.credit_s -= worst_s;
+            if let Some(track) = self.tracks.get_mut(&pair) {
+                track.ask(now, worst_s);
+            }
+            actions.push(Action::Add(pair));
+        }
+    }
+
+    /// Whether there is room for a link of `pair`, and whose place it takes.
+    fn place_for(
+        &self,
+        now: Duration,
+        pair: Pair,
+        profit: f64,
+        topology: &Topology,
+        state: &State,
+    ) -> Option<Option<Pair>> {
+        let links_of = |host: HostId| {
+            self.tracks.iter().filter(move |(held, track)| track.stage.has_link() && held.has(host))
+        };
+        let full: Vec<HostId> = pair
+            .hosts()
+            .into_iter()
+            .filter(|host| links_of(*host).count() >= self.limits.links_per_host_max)
+            .collect();
+        if full.is_empty() {
+            return Some(None);
+        }
+        let factor = self.tracks.get(&pair).map_or(1.0, Track::eagerness_needed) * MOVE_FACTOR;
+        let candidates = links_of(full[0]).filter(|(held, _)| full.iter().all(|host| held.has(*host)));
+        let movable =
+            candidates.filter(|(_, track)| track.held_for(now).is_some_and(|held| held >= HOLD_MIN));
+        movable
+            .map(|(held, track)| (*held, track.rate * saving(topology, state, *held)))
+            .min_by(|(_, x), (_, y)| x.total_cmp(y))
+            .filter(|(_, least)| profit > factor * least)
+            .map(|(held, _)| Some(held))
+    }
+}
+
+/// Which part of the way's cost a direct link saves; 0 where none may be.
+fn saving(topology: &Topology, state: &State, pair: Pair) -> f64 {
+    let [a, b] = pair.hosts();
+    if !topology.may_add(a, b) {
+        return 0.0;
+    }
+    let direct = f64::from(topology.cost(a, b));
+    let around = topology.routes(a, b, state).into_iter().find(|route| !route.is_direct());
+    // Where there is no way around, the direct link is everything.
+    around.map_or(1.0, |route| ((f64::from(route.cost) - direct) / f64::from(route.cost)).max(0.0))
+}

@@ -100,7 +100,6 @@ fn list() -> io::Result<Vec<IpAddr>> {
     Ok(found)
 }
 
-#[expect(clippy::cast_sign_loss, reason = "a flag of the C headers")]
 const UP: libc::c_uint = libc::IFF_UP as libc::c_uint;
 
 #[cfg(test)]

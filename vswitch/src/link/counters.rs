@@ -102,7 +102,7 @@ counters! {
         initiations_stale,
         /// Initiations refused: too soon after another.
         initiations_too_soon,
-        /// Times the peer's address changed.
+        /// Times the link went another way.
         roamed,
         /// Path MTU probes sent.
         probes_sent,
@@ -149,7 +149,7 @@ counters! {
         probe_repeated,
         /// Probes of a peer beyond its rate.
         probe_rate,
-        /// Probes through a relay by a token that is no way of the peer's.
+        /// What came by a way that is none of the peer's: through a relay by an unknown token, or through this host's own switch.
         way_unknown,
     }
 }

@@ -106,6 +106,8 @@ struct Shared {
     budget: bucket::Bucket,
     /// When the budget is exhausted.
     blocked_until: Option<Instant>,
+    /// Probes of bursts since the port search last looked: they take from its rate.
+    beside: u32,
     sockets: BTreeSet<SocketId>,
     last_socket: u16,
 }
@@ -117,6 +119,7 @@ impl Shared {
         }
         let may = self.budget.take(now);
         self.blocked_until = (!may).then(|| self.budget.next_at());
+        self.beside = self.beside.saturating_add(u32::from(may));
         may
     }
 
@@ -199,6 +202,7 @@ impl Paths {
                 entropy,
                 budget: bucket::Bucket::new(now.at, PROBES_PER_SECOND, PROBES_AT_ONCE),
                 blocked_until: None,
+                beside: 0,
                 sockets: BTreeSet::new(),
                 last_socket: 0,
             },
@@ -334,6 +338,9 @@ impl Paths {
 
     /// A session's datagram came from there.
     pub(crate) fn heard(&mut self, now: Instant, peer: PeerIndex, origin: Origin) {
+        if self.inside.contains(origin.address.ip()) {
+            return self.shared.refusals.way_unknown.one();
+        }
         self.with(now, peer, |peer, shared, now| peer.heard(shared, now, origin));
     }
 
@@ -347,6 +354,13 @@ impl Paths {
 
     pub(crate) fn suspect(&mut self, now: Instant, peer: PeerIndex) {
         self.with(now, peer, |peer, _, now| peer.suspect(now));
+        // A relay that sees this host elsewhere than before forwards nothing until it knows.
+        let relays: Vec<HostId> = self.peers.get(&peer).into_iter().flat_map(Peer::relays).collect();
+        for relay in relays {
+            if let Some(relay) = self.by_host.get(&relay).copied() {
+                self.with(now, relay, |relay, shared, now| relay.suspect_way(shared, now));
+            }
+        }
     }
 
     /// A probe or reply that [`Probers`] found to be this peer's.
@@ -355,6 +369,9 @@ impl Paths {
             Ok(probe) => probe,
             Err(refusal) => return self.shared.refusals.refused(refusal),
         };
+        if self.inside.contains(origin.address.ip()) {
+            return self.shared.refusals.way_unknown.one();
+        }
         self.with(now, peer, |peer, shared, now| match probe.kind {
             ProbeKind::Probe(flags) => peer.handle_probe(shared, now, origin, &probe, flags),
             ProbeKind::Reply => peer.handle_reply(shared, now, origin, &probe),
@@ -452,25 +469,27 @@ impl Paths {
     }
 
     fn run_search(&mut self, now: Instant) {
+        let beside = std::mem::take(&mut self.shared.beside);
         let Some(search) = &mut self.search else { return };
+        search.put_off(beside);
         let index = search.peer;
         let found = self.peers.get(&index).is_none_or(Peer::direct_alive);
         if found || search.over(now) {
             return self.end_search();
         }
         while let Some(act) = self.search.as_mut().and_then(|search| search.take(now)) {
-            let (socket, to) = match act {
-                Act::Probe(socket, to) => (socket, to),
-                Act::Open(to) => {
+            let (socket, to, hops) = match act {
+                Act::Probe(socket, to) => (socket, to, None),
+                Act::Open(to, hops) => {
                     let Some(socket) = self.shared.open() else { return };
                     if let Some(search) = &mut self.search {
                         search.opened(socket);
                     }
                     self.with(now, index, |peer, _, _| peer.search_opened());
-                    (socket, to)
+                    (socket, to, Some(hops))
                 }
             };
-            self.with(now, index, |peer, shared, now| peer.probe_search(shared, now, socket, to));
+            self.with(now, index, |peer, shared, now| peer.probe_search(shared, now, socket, to, hops));
         }
     }
 

@@ -23,8 +23,10 @@ const OBSERVERS_MAX: usize = 4;
 const SEEN_MAX: usize = 32;
 /// An observation that was not repeated for this long says nothing any more.
 const SEEN_FOR: Duration = Duration::from_secs(180);
-/// Until an observer that did not answer is asked again.
+/// Until observers are asked again while the kind of the NAT is not known.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// Rounds of questions at that pace; one observer alone never tells the kind of a NAT.
+const QUICK_ROUNDS: u32 = 8;
 /// Rounds in which no observer answered, after which UDP is taken for blocked.
 const BLOCKED_AFTER: u32 = 5;
 /// Between two news of changed candidates, so that a flapping interface does not flood the overlay.
@@ -45,6 +47,7 @@ pub(super) struct Own {
     observers: Vec<PeerIndex>,
     ask_at: Instant,
     silent_rounds: u32,
+    rounds: u32,
     seen: VecDeque<Observation>,
     pub(super) interval: Interval,
     told: LocalPaths,
@@ -59,6 +62,7 @@ impl Own {
             observers: Vec::new(),
             ask_at: now,
             silent_rounds: 0,
+            rounds: 0,
             seen: VecDeque::new(),
             interval: Interval::default(),
             told: LocalPaths::default(),
@@ -75,7 +79,7 @@ impl Own {
         self.local = local;
         // What was seen of the old addresses says nothing of the new.
         self.seen.clear();
-        self.silent_rounds = 0;
+        (self.silent_rounds, self.rounds) = (0, 0);
         self.ask_at = now;
         self.changed(now);
         true
@@ -91,7 +95,7 @@ impl Own {
         observers.truncate(OBSERVERS_MAX);
         if observers != self.observers {
             self.observers = observers;
-            self.silent_rounds = 0;
+            (self.silent_rounds, self.rounds) = (0, 0);
             self.ask_at = now;
         }
     }
@@ -105,7 +109,8 @@ impl Own {
         let answered = self.seen.iter().any(|seen| seen.at + self.interval.get() * 2 > now);
         self.silent_rounds = if answered { 0 } else { self.silent_rounds.saturating_add(1) };
         let known = self.nat().kind != NatKind::Unknown && answered;
-        let patient = known || self.silent_rounds > BLOCKED_AFTER || self.seen.len() > SEEN_MAX / 2;
+        self.rounds = self.rounds.saturating_add(1);
+        let patient = known || self.rounds > QUICK_ROUNDS;
         self.ask_at = now + if patient { self.interval.get() } else { ASK_AGAIN };
         self.changed(now);
         self.observers.clone()

@@ -53,8 +53,9 @@ const MEET_AGAIN_MAX: Duration = Duration::from_secs(30);
 /// The next meetings while the path leads through a relay though a direct one is allowed, doubled each time.
 const UPGRADE_AGAIN: Duration = Duration::from_secs(30);
 const UPGRADE_AGAIN_MAX: Duration = Duration::from_secs(300);
-/// After candidates came, until a port search begins if no probe was answered: the bursts' later probes go on meanwhile.
-const SEARCH_AFTER: Duration = Duration::from_millis(900);
+/// After candidates came, until a port search begins if no probe was answered: two probes of each burst, and a round trip on most paths. The bursts'
+/// later probes go on meanwhile, within the search's rate.
+const SEARCH_AFTER: Duration = Duration::from_millis(400);
 /// Between searches for one peer, doubled each time up to an hour.
 const SEARCH_AGAIN: Duration = Duration::from_secs(60);
 
@@ -304,9 +305,9 @@ impl Peer {
 
     pub(super) fn set_relays_for(&mut self, now: Instant, relays_for: bool) {
         if !self.relays_for && relays_for {
-            self.relays_for = true;
             self.keep_at = Some(now);
-            self.start(now, false);
+            // A relay takes the first datagram, wherever its address is known from.
+            self.tracks.iter_mut().for_each(|track| track.start(now));
         }
         self.relays_for = relays_for;
     }
@@ -364,13 +365,21 @@ impl Peer {
 
     /// The session goes on with another life of the peer: its probes are numbered anew.
     pub(super) fn reborn(&mut self) {
-        self.window = Box::default();
+        *self.window = ReplayWindow::default();
     }
 
     /// What is sent gets no answer.
     pub(super) fn suspect(&mut self, now: Instant) {
         if self.suspicion.is_none() && now >= self.calm_until {
             self.suspicion = Some(Suspicion { since: now, rounds: 0, next: now });
+        }
+    }
+
+    /// Links that go through this relay are not answered: it is asked once whether it hears this host.
+    pub(super) fn suspect_way(&mut self, shared: &mut Shared, now: Instant) {
+        if now >= self.calm_until {
+            self.calm_until = now + Duration::from_secs(1);
+            self.ask(shared, now);
         }
     }
 
@@ -405,10 +414,14 @@ impl Peer {
         self.chosen.and_then(|chosen| self.place(&chosen))
     }
 
-    /// Probes what is not known to work; after a meeting also what failed before.
+    /// Probes what is not known to work; after a meeting also what failed before, and what needs both ends to probe at once.
     fn start(&mut self, now: Instant, met: bool) {
-        for track in &mut self.tracks {
-            if met && !track.alive() { track.restart(now) } else { track.start(now) }
+        for track in self.tracks.iter_mut().filter(|track| !track.alive()) {
+            if met {
+                track.restart(now);
+            } else if !track.needs_meeting() {
+                track.start(now);
+            }
         }
     }
 
@@ -537,6 +550,7 @@ impl Peer {
         now: Instant,
         socket: SocketId,
         to: SocketAddr,
+        hops: Option<u8>,
     ) {
         let serial = self.next_serial();
         if self.searched.len() == SEARCHED_MAX {
@@ -546,7 +560,7 @@ impl Peer {
         self.spent.probes = self.spent.probes.saturating_add(1);
         let via = Via { socket, address: to, token: None };
         let kind = ProbeKind::Probe(ProbeFlags::default());
-        self.send(shared, via, Probe { kind, tag: self.tag_out, serial, address: Some(to) }, None);
+        self.send(shared, via, Probe { kind, tag: self.tag_out, serial, address: Some(to) }, hops);
     }
 
     fn next_serial(&mut self) -> u64 {
@@ -617,14 +631,13 @@ impl Peer {
 
     // ── views ──
 
-    /// The best way to the host itself, where one is known to work.
+    /// The best way to the host itself, where one is known to work: the chosen one while a link uses it, else the one last heard on.
     pub(super) fn way(&self) -> Option<Via> {
-        let chosen = self.chosen_place().map(|place| &self.tracks[place]);
         let direct = |track: &&Track| track.direct() && track.alive();
-        let best = chosen
-            .filter(direct)
-            .or_else(|| self.tracks.iter().filter(direct).max_by_key(|track| track.heard_at()));
-        best.map(|track| track.via)
+        let chosen =
+            self.chosen_place().filter(|_| self.need == Need::InUse).map(|place| &self.tracks[place]);
+        let newest = || self.tracks.iter().filter(direct).max_by_key(|track| track.heard_at());
+        chosen.filter(direct).or_else(newest).map(|track| track.via)
     }
 
     pub(super) fn ways(&self) -> Ways {

@@ -5,7 +5,7 @@ use std::time::Duration;
 use crate::{HostId, link::RelayCounts};
 
 /// What the owner of a host lets others send through it.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct RelayPolicy {
     /// Whether anything is forwarded.
     pub enabled: bool,
@@ -21,12 +21,6 @@ pub struct RelayPolicy {
 pub const TOKENS_MAX: usize = 4096;
 /// The longest a leg is kept without being opened anew.
 pub const LEG_LIFE_MAX: Duration = Duration::from_secs(600);
-
-impl Default for RelayPolicy {
-    fn default() -> Self {
-        Self { enabled: false, rate_bits_per_s_max: 0, peers_max: 0, tokens_max: 0 }
-    }
-}
 
 /// One direction of a way through this relay. Both hosts are peers of the data plane (see [`DataPlane::set_peer`](crate::DataPlane::set_peer));
 /// where they are is learned from their probes.

@@ -1,8 +1,10 @@
 //! Port search: a way between a host whose NAT gives each destination another port (hard) and one whose NAT does not (easy).
 //!
-//! The hard side sends from [`SOCKETS`] sockets to the easy side's address, so its NAT opens as many ports; the easy side probes ports of the hard side's
+//! The hard side sends from [`SOCKETS`] sockets to the easy side's address, so its NAT opens as many ports (first with few hops to live, as in
+//! [`super::schedule`]; a second time for NATs that stand further out); the easy side probes ports of the hard side's
 //! outside address, those that the NAT's pattern makes likely first, then all the others in an order of its own. By the birthday rule
-//! one of the open ports is met after some 174 probes in the middle (measured: 8 of 8 runs, 8 to 954 probes; `notes/control-plane.md` section 3).
+//! one of the open ports is met after some 160 probes in the middle (measured with 256 sockets: 8 of 8 runs, 8 to 954 probes;
+//! `notes/control-plane.md` section 3).
 //!
 //! # The budget
 //! A volunteer's router must not suffer: at most [`PROBES_PER_SECOND`] probes a second, at most [`MAPPINGS_MAX`] mappings (the hard side's sockets; the easy side
@@ -13,15 +15,15 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{nat::PortPattern, via::SocketId};
+use super::{nat::PortPattern, schedule::FEW_HOPS, via::SocketId};
 use crate::{entropy::Entropy, switch::PeerIndex};
 
 /// Probes a second of one search.
 pub(super) const PROBES_PER_SECOND: u32 = 100;
-/// Mappings one search may open at a NAT. Only [`SOCKETS`] are used; the rest is for NATs that count what the easy side does.
+/// Mappings one search may open at a NAT. The few that [`SOCKETS`] leaves are for the main socket.
 pub(super) const MAPPINGS_MAX: u32 = 300;
-/// Sockets of the hard side: a quarter per cent of all ports.
-pub(super) const SOCKETS: u16 = 256;
+/// Sockets of the hard side: nearly half a per cent of all ports.
+pub(super) const SOCKETS: u16 = 288;
 /// After this a search has found its way with 97 % probability, or will not.
 pub(super) const TIME_MAX: Duration = Duration::from_secs(12);
 /// Likely ports that are tried before the others.
@@ -55,8 +57,8 @@ pub(super) struct Search {
 pub(super) enum Act {
     /// A probe to there, from this socket.
     Probe(SocketId, SocketAddr),
-    /// A new socket is needed; then [`Search::opened`].
-    Open(SocketAddr),
+    /// A new socket is needed; then [`Search::opened`]. Its probe lives so many hops.
+    Open(SocketAddr, u8),
 }
 
 impl Search {
@@ -96,6 +98,11 @@ impl Search {
         now >= self.ends
     }
 
+    /// Other probes went out meanwhile; the rate is for all.
+    pub(super) fn put_off(&mut self, probes: u32) {
+        self.next += Duration::from_secs(1) / PROBES_PER_SECOND * probes;
+    }
+
     /// What is to be done now.
     pub(super) fn take(&mut self, now: Instant) -> Option<Act> {
         if self.next > now || self.over(now) {
@@ -118,11 +125,13 @@ impl Search {
                 Some(Act::Probe(SocketId::MAIN, SocketAddr::new(*address, port)))
             }
             Side::Hard { target, sockets, .. } if sockets.len() < usize::from(SOCKETS) => {
-                Some(Act::Open(*target))
+                Some(Act::Open(*target, FEW_HOPS))
             }
-            // Each once more in turn: the first may have been lost. A quarter of the rate keeps them all open.
+            // Each once more, and then in turn: a quarter of the rate keeps them all open.
             Side::Hard { target, sockets, turn, .. } => {
-                self.next = now + step * 4;
+                if *turn >= sockets.len() {
+                    self.next = now + step * 4;
+                }
                 *turn += 1;
                 let socket = *sockets.get(*turn % sockets.len().max(1))?;
                 Some(Act::Probe(socket, *target))
@@ -208,7 +217,7 @@ mod tests {
         let (mut at, mut opened, mut probes) = (now, 0_u16, 0_u32);
         while at < now + TIME_MAX {
             match search.take(at) {
-                Some(Act::Open(to)) => {
+                Some(Act::Open(to, FEW_HOPS)) => {
                     assert_eq!(to, target);
                     opened += 1;
                     search.opened(SocketId(opened));
@@ -217,6 +226,7 @@ mod tests {
                     assert!((1..=opened).contains(&socket.0));
                     probes += 1;
                 }
+                Some(other) => panic!("{other:?}"),
                 None => {}
             }
             at += Duration::from_millis(1);

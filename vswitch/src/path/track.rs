@@ -102,6 +102,11 @@ impl Track {
         !matches!(self.kind, Kind::Relay { .. })
     }
 
+    /// Whether both ends must probe at once: a probe that comes alone may do harm.
+    pub(super) fn needs_meeting(&self) -> bool {
+        self.kind == Kind::Candidate(CandidateKind::Observed)
+    }
+
     pub(super) fn round_trip(&self) -> Option<Duration> {
         self.round_trip
     }

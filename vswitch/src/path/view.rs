@@ -72,8 +72,6 @@ pub enum PathResult {
     Alive,
     /// No probe was answered.
     Unanswered,
-    /// The kernel has no way there, or refuses to send.
-    Unreachable,
 }
 
 /// A port search (see [`super`]): what it has cost so far.

@@ -4,6 +4,7 @@ mod channels;
 mod hostile;
 mod opening;
 mod path;
+mod reach;
 mod rekeying;
 mod upkeep;
 mod world;

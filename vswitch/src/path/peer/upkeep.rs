@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::{MEET_AGAIN, MEET_AGAIN_MAX, Meet, Need, Peer, Shared, UPGRADE_AGAIN, UPGRADE_AGAIN_MAX};
 use crate::{
     link::Event,
-    path::{PathOutput, track::Track, view::PathReason},
+    path::{PathOutput, search::TIME_MAX, track::Track, view::PathReason},
     wire::ProbeFlags,
 };
 
@@ -127,13 +127,20 @@ impl Peer {
     fn meet(&mut self, shared: &mut Shared, now: Instant) {
         let alive = self.tracks.iter().any(Track::alive);
         let Some(meet) = self.meet.as_mut().filter(|meet| meet.at <= now) else { return };
+        if let Some(search) = self.searched_at.filter(|began| now < *began + TIME_MAX)
+            && !alive
+        {
+            // A meeting would make both ends spend the search's rate on what was tried already.
+            meet.at = search + TIME_MAX;
+            return;
+        }
         let (first, most) =
             if alive { (UPGRADE_AGAIN, UPGRADE_AGAIN_MAX) } else { (MEET_AGAIN, MEET_AGAIN_MAX) };
         meet.at = now + (first * 2_u32.saturating_pow(meet.tries.min(8))).min(most);
         meet.tries += 1;
         shared.outputs.push_back(PathOutput::Tell(Event::MeetWanted { peer: self.host }));
-        // What failed may work now, also without a meeting: the peer may have come back.
-        self.tracks.iter_mut().for_each(|track| track.start(now));
+        // What failed may work now, also without a meeting, if it needs no NAT to be opened from both sides: the peer may have come back.
+        self.tracks.iter_mut().filter(|track| !track.needs_meeting()).for_each(|track| track.start(now));
     }
 
     /// Asks what the host sees, on the way that works, else on all.

@@ -1,0 +1,7 @@
+//! Reach: links between hosts behind NATs of every kind, through relays, across failures and moves.
+
+mod failures;
+mod hostile;
+mod matrix;
+mod relays;
+mod world;

@@ -1,0 +1,617 @@
+//! The simulated wide network: sites behind NATs of every kind, members beside them, a control plane that only carries meetings.
+//!
+//! Events are taken in order of time; one seed decides everything. The NATs are the lab's own core.
+
+use std::{
+    collections::{BTreeMap, BTreeSet, BinaryHeap},
+    net::{Ipv4Addr, SocketAddr, SocketAddrV4},
+    sync::Arc,
+    time::{Duration, Instant},
+};
+
+use consort_lab::nat::{Behaviour, Flow, Nat, Protocol, Side, Signal};
+
+use super::super::super::*;
+use crate::{
+    path::{Origin, PathResult, PathView, PeerPaths, SocketId, Via},
+    session::{Costs, SharedSecret, StaticSecret},
+    testing,
+    wire::PROBE_BYTES,
+};
+
+pub(super) const NETWORK: NetworkId = NetworkId([7; 16]);
+const GRANT: &[u8] = b"let me in";
+/// Every host's data port inside.
+const PORT: u16 = 7441;
+/// One way between two sites, and inside one.
+const FAR: Duration = Duration::from_millis(20);
+const NEAR: Duration = Duration::from_micros(300);
+/// One way of the control plane.
+const CONTROL: Duration = Duration::from_millis(45);
+
+/// Where hosts are: behind a NAT, or on the wide network itself.
+pub(super) struct Site {
+    pub(super) nat: Option<Nat>,
+    outside: Ipv4Addr,
+    /// Nothing leaves or enters: the line is cut.
+    pub(super) cut: bool,
+}
+
+pub(super) struct Host {
+    pub(super) site: usize,
+    pub(super) ip: Ipv4Addr,
+    pub(super) peer: PeerIndex,
+    pub(super) id: HostId,
+    key: PublicKey,
+    pub(super) links: Links,
+    pub(super) routes: Routes,
+    ingress: Ingress,
+    egress: Egress,
+    pub(super) refusals: Arc<RefusalCounters>,
+    pub(super) relayed: RelayCounters,
+    /// Ports of the sockets of port searches.
+    sockets: BTreeMap<SocketId, u16>,
+    next_port: u16,
+    pub(super) received: Vec<(Instant, Vec<u8>)>,
+    pub(super) events: Vec<(Instant, Event)>,
+    pub(super) met: u32,
+}
+
+#[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
+enum Item {
+    Datagram {
+        from: SocketAddrV4,
+        to: SocketAddrV4,
+        inside: Option<usize>,
+        datagram: Vec<u8>,
+    },
+    /// `who` is told where `of` is; the answer goes back.
+    Meeting {
+        who: usize,
+        of: usize,
+        answer: bool,
+    },
+}
+
+#[derive(Debug, PartialEq, Eq, PartialOrd, Ord)]
+struct Happening {
+    at: std::cmp::Reverse<(Instant, u64)>,
+    item: Item,
+}
+
+/// What one host sent, for budgets.
+#[derive(Debug, Clone)]
+pub(super) struct Sent {
+    pub(super) at: Instant,
+    pub(super) host: usize,
+    pub(super) socket: SocketId,
+    pub(super) to: SocketAddr,
+    pub(super) bytes: usize,
+}
+
+pub(super) struct World {
+    pub(super) now: Instant,
+    pub(super) start: Instant,
+    serial: u64,
+    entropy: Entropy,
+    pub(super) loss: u32,
+    pub(super) duplicates: u32,
+    pub(super) jitter: Duration,
+    pub(super) mtu: usize,
+    events: BinaryHeap<Happening>,
+    pub(super) sites: Vec<Site>,
+    pub(super) hosts: Vec<Host>,
+    pub(super) sent: Vec<Sent>,
+    /// Node carries meetings.
+    pub(super) meetings: bool,
+}
+
+#[derive(Default)]
+struct Wire(Vec<(Via, Vec<u8>)>);
+
+impl Transmit for Wire {
+    fn transmit(&mut self, via: &Via, bytes: &[u8], stride: usize) -> Transmitted {
+        self.0.extend(bytes.chunks(stride).map(|datagram| (*via, datagram.to_vec())));
+        Transmitted::Sent
+    }
+}
+
+impl World {
+    pub(super) fn new(seed: u64) -> Self {
+        let now = testing::now();
+        let mut key = [0; 32];
+        key[..8].copy_from_slice(&seed.to_le_bytes());
+        Self {
+            now,
+            start: now,
+            serial: 0,
+            entropy: Entropy::new(key),
+            loss: 0,
+            duplicates: 0,
+            jitter: Duration::ZERO,
+            mtu: 1472,
+            events: BinaryHeap::new(),
+            sites: Vec::new(),
+            hosts: Vec::new(),
+            sent: Vec::new(),
+            meetings: true,
+        }
+    }
+
+    /// Members on the wide network (three), and one host behind a NAT of each kind ("public": none). The first two of `kinds` are hosts 3 and 4.
+    pub(super) fn with(seed: u64, kinds: &[&str]) -> Self {
+        let mut world = Self::new(seed);
+        for _ in 0..3 {
+            let site = world.site("public");
+            world.host(site);
+        }
+        for kind in kinds {
+            let site = world.site(kind);
+            world.host(site);
+        }
+        world.know_observers();
+        world.run(Duration::from_secs(3));
+        world
+    }
+
+    pub(super) fn site(&mut self, kind: &str) -> usize {
+        let number = u8::try_from(self.sites.len() + 1).unwrap();
+        let outside = Ipv4Addr::new(198, 51, 100, number);
+        let behaviour = (kind != "public").then(|| Behaviour::named(kind).expect(kind));
+        let seed = u64::from_le_bytes(self.entropy.array());
+        let nat = behaviour.map(|behaviour| Nat::new(behaviour, vec![outside], seed));
+        self.sites.push(Site { nat, outside, cut: false });
+        self.sites.len() - 1
+    }
+
+    pub(super) fn host(&mut self, site: usize) -> usize {
+        let number = u8::try_from(self.hosts.len() + 1).unwrap();
+        let ip = self.ip_in(site, number);
+        let secret = StaticSecret::new([number; 32]);
+        let key = secret.public();
+        let refusals = Arc::<RefusalCounters>::default();
+        let config = LinksConfig {
+            identity: Identity {
+                secret,
+                shared: SharedSecret::new([9; 32]),
+                instance: self.entropy.array(),
+                costs: Costs([200, 100, 300]),
+            },
+            limits: SessionLimits::default(),
+            datagram_limit: 1472,
+            calm_per_second: 100,
+            lanes: 2,
+        };
+        let mut links = Links::new(config, self.entropy.fork(), Arc::clone(&refusals), self.time());
+        links.set_local(self.now, vec![SocketAddr::from((ip, PORT))]);
+        self.hosts.push(Host {
+            site,
+            ip,
+            peer: testing::peer(number.into()),
+            id: HostId::random(),
+            key,
+            links,
+            routes: Routes::default(),
+            ingress: Ingress::new(Arc::clone(&refusals)),
+            egress: Egress::new(0),
+            refusals,
+            relayed: RelayCounters::default(),
+            sockets: BTreeMap::new(),
+            next_port: 40_000,
+            received: Vec::new(),
+            events: Vec::new(),
+            met: 0,
+        });
+        self.hosts.len() - 1
+    }
+
+    fn ip_in(&self, site: usize, number: u8) -> Ipv4Addr {
+        let place = &self.sites[site];
+        let site = u8::try_from(site + 1).unwrap();
+        if place.nat.is_some() { Ipv4Addr::new(10, 0, site, number) } else { place.outside }
+    }
+
+    pub(super) fn address(&self, host: usize) -> SocketAddr {
+        SocketAddr::from((self.hosts[host].ip, PORT))
+    }
+
+    /// Everybody knows the first three hosts by their addresses, and is known to them; the first two are asked what they see.
+    fn know_observers(&mut self) {
+        let now = self.now;
+        for host in 0..self.hosts.len() {
+            for member in 0..3_usize.min(self.hosts.len()) {
+                if host != member {
+                    self.name(host, member);
+                    self.name(member, host);
+                    let candidate = Candidate::local(self.address(member));
+                    let peer = self.hosts[member].peer;
+                    self.hosts[host].links.set_candidates(now, peer, &[candidate], None);
+                }
+            }
+            let observers =
+                (0..3).filter(|member| *member != host).map(|member| self.hosts[member].peer).collect();
+            self.hosts[host].links.set_observers(now, observers);
+        }
+    }
+
+    pub(super) fn name(&mut self, at: usize, other: usize) {
+        let (peer, id, key) = (self.hosts[other].peer, self.hosts[other].id, self.hosts[other].key);
+        self.hosts[at].links.set_peer(self.now, peer, id, key).unwrap();
+    }
+
+    /// Both want a link.
+    pub(super) fn want(&mut self, a: usize, b: usize) {
+        for (at, other) in [(a, b), (b, a)] {
+            self.name(at, other);
+            let peer = self.hosts[other].peer;
+            assert!(self.hosts[at].links.offer_grant(self.now, NETWORK, peer, GRANT.to_vec()));
+        }
+    }
+
+    /// A way from `a` to `b` and back through relays, one after the other, opened as their nodes would.
+    pub(super) fn relay(&mut self, a: usize, b: usize, relays: &[usize]) -> [RelayedPath; 2] {
+        let forth = self.legs(a, b, relays);
+        let back: Vec<usize> = relays.iter().rev().copied().collect();
+        let back = self.legs(b, a, &back);
+        let way = |first: usize, token: u32, token_back: u32| RelayedPath {
+            relay: self.hosts[first].id,
+            address: self.address(first),
+            token,
+            token_back,
+            cost: 0,
+        };
+        let (first, last) = (relays[0], relays[relays.len() - 1]);
+        [way(first, forth.incoming, back.outgoing), way(last, back.incoming, forth.outgoing)]
+    }
+
+    fn legs(&mut self, from: usize, to: usize, relays: &[usize]) -> RelayTokens {
+        let hops: Vec<usize> = [from].into_iter().chain(relays.iter().copied()).chain([to]).collect();
+        let (mut onward, mut last) = (None, 0);
+        let mut first = 0;
+        for place in (1..hops.len() - 1).rev() {
+            let (before, relay, after) = (hops[place - 1], hops[place], hops[place + 1]);
+            self.name(relay, before);
+            self.name(relay, after);
+            let leg = RelayLeg {
+                from: self.hosts[before].id,
+                to: self.hosts[after].id,
+                onward,
+                expires: Duration::from_secs(600),
+            };
+            let tokens = self.hosts[relay].links.relay_open(self.now, &leg).unwrap();
+            if onward.is_none() {
+                last = tokens.outgoing;
+            }
+            first = tokens.incoming;
+            onward = Some(tokens.incoming);
+        }
+        RelayTokens { incoming: first, outgoing: last }
+    }
+
+    pub(super) fn allow_relaying(&mut self, relay: usize, rate_bits_per_s_max: u64) {
+        let policy = RelayPolicy { enabled: true, rate_bits_per_s_max, peers_max: 10, tokens_max: 20 };
+        self.hosts[relay].links.set_relay(self.now, policy);
+    }
+
+    /// A host goes to another site; its interfaces say so.
+    pub(super) fn move_host(&mut self, host: usize, site: usize) {
+        self.hosts[host].site = site;
+        self.hosts[host].ip = self.ip_in(site, u8::try_from(host + 1).unwrap());
+        let address = self.address(host);
+        self.hosts[host].links.set_local(self.now, vec![address]);
+    }
+
+    pub(super) fn time(&self) -> Now {
+        let nanos = u64::try_from((self.now - self.start).as_nanos()).unwrap();
+        Now { at: self.now, wall_nanos: 1_000_000_000 + nanos }
+    }
+
+    // ── the network ──
+
+    fn elapsed(&self) -> Duration {
+        self.now - self.start
+    }
+
+    fn send(&mut self, host: usize, via: &Via, hops: Option<u8>, datagram: Vec<u8>) {
+        let SocketAddr::V4(to) = via.address else { return };
+        let me = &self.hosts[host];
+        let port =
+            if via.socket == SocketId::MAIN { Some(PORT) } else { me.sockets.get(&via.socket).copied() };
+        let Some(port) = port else { return };
+        let from = SocketAddrV4::new(me.ip, port);
+        let site = me.site;
+        self.sent.push(Sent {
+            at: self.now,
+            host,
+            socket: via.socket,
+            to: via.address,
+            bytes: datagram.len(),
+        });
+        if datagram.len() > self.mtu {
+            return;
+        }
+        let near = |other: &Host| other.site == site && other.ip == *to.ip();
+        let beside = self.hosts.iter().position(near).filter(|_| self.sites[site].nat.is_some());
+        if let Some(beside) = beside {
+            return self.put(NEAR, Item::Datagram { from, to, inside: Some(beside), datagram });
+        }
+        if self.sites[site].cut {
+            return;
+        }
+        let now = self.elapsed();
+        let mut flow = Flow { protocol: Protocol::Udp, source: from, destination: to };
+        if let Some(nat) = &mut self.sites[site].nat {
+            match nat.outbound(now, flow, Signal::Data) {
+                Ok((Side::Outside, outside)) => flow = outside,
+                Ok((Side::Inside, inside)) => {
+                    let meant = |other: &Host| other.site == site && other.ip == *inside.destination.ip();
+                    let Some(other) = self.hosts.iter().position(meant) else { return };
+                    let (from, to) = (inside.source, inside.destination);
+                    return self.put(NEAR * 2, Item::Datagram { from, to, inside: Some(other), datagram });
+                }
+                Err(_) => return,
+            }
+        }
+        // Few hops: past the router at home, not as far as another's.
+        if hops.is_none() {
+            self.put(FAR, Item::Datagram { from: flow.source, to: flow.destination, inside: None, datagram });
+        }
+    }
+
+    fn put(&mut self, delay: Duration, item: Item) {
+        // The control plane is reliable.
+        let meeting = matches!(item, Item::Meeting { .. });
+        if !meeting && self.entropy.below(100) < self.loss {
+            return;
+        }
+        let copies = 1 + u32::from(!meeting && self.entropy.below(100) < self.duplicates);
+        for _ in 0..copies {
+            let jitter = self.entropy.below(u32::try_from(self.jitter.as_micros()).unwrap() + 1);
+            self.serial += 1;
+            let at = self.now + delay + Duration::from_micros(jitter.into());
+            let what = Happening { at: std::cmp::Reverse((at, self.serial)), item: item.clone() };
+            self.events.push(what);
+        }
+    }
+
+    fn happen(&mut self, item: Item) {
+        match item {
+            Item::Meeting { who, of, answer } => {
+                let peer = self.hosts[of].peer;
+                let local = self.hosts[of].links.own_paths();
+                self.name(who, of);
+                self.hosts[who].links.set_candidates(self.now, peer, &local.candidates(), Some(local.nat));
+                self.hosts[who].met += 1;
+                if answer {
+                    self.put(CONTROL, Item::Meeting { who: of, of: who, answer: false });
+                }
+            }
+            Item::Datagram { from, to, inside: Some(host), datagram } => {
+                self.deliver(host, from, to, datagram)
+            }
+            Item::Datagram { from, to, inside: None, datagram } => {
+                let Some(site) = self.sites.iter().position(|site| site.outside == *to.ip()) else { return };
+                if self.sites[site].cut {
+                    return;
+                }
+                let now = self.elapsed();
+                let mut to = to;
+                if let Some(nat) = &mut self.sites[site].nat {
+                    let flow = Flow { protocol: Protocol::Udp, source: from, destination: to };
+                    match nat.inbound(now, flow, Signal::Data) {
+                        Ok(inside) => to = inside.destination,
+                        Err(_) => return,
+                    }
+                }
+                let meant = |host: &Host| host.site == site && host.ip == *to.ip();
+                if let Some(host) = self.hosts.iter().position(meant) {
+                    self.deliver(host, from, to, datagram);
+                }
+            }
+        }
+    }
+
+    fn deliver(&mut self, host: usize, from: SocketAddrV4, to: SocketAddrV4, datagram: Vec<u8>) {
+        let me = &self.hosts[host];
+        let socket = if to.port() == PORT {
+            Some(SocketId::MAIN)
+        } else {
+            me.sockets.iter().find(|(_, port)| **port == to.port()).map(|(id, _)| *id)
+        };
+        if let Some(socket) = socket {
+            self.arrive(host, Origin { socket, address: from.into(), token: None }, datagram);
+        }
+    }
+
+    /// A datagram comes to a host's socket.
+    pub(super) fn arrive(&mut self, number: usize, origin: Origin, mut datagram: Vec<u8>) {
+        let now = self.time();
+        let host = &mut self.hosts[number];
+        let stride = datagram.len();
+        let (links, received) = (&mut host.links, &mut host.received);
+        let mut onward = Vec::new();
+        host.ingress.receive(now.at, &host.routes, origin, &mut datagram, stride, |arrived| match arrived {
+            Arrived::Frame { frame, .. } | Arrived::Joined { frame, .. } => {
+                received.push((now.at, frame.to_vec()))
+            }
+            Arrived::Handshake { origin, datagram } => links.handle_datagram(now, origin, datagram),
+            Arrived::Probe { peer, origin, datagram } => links.handle_probe(now.at, peer, origin, datagram),
+            Arrived::Relayed { run, stride } => {
+                if let Some(via) = host.routes.relay.forward(now.at, &origin, run, stride, &host.relayed) {
+                    onward.push((via, run.to_vec()));
+                }
+            }
+            Arrived::Control { peer, body } => links.handle_control(now, peer, body),
+            Arrived::Touched { peer, index, origin, newest } => {
+                links.handle_touched(now, peer, index, origin, newest);
+            }
+            Arrived::UnknownChannel { peer, channel } => links.handle_unknown_channel(now.at, peer, channel),
+        });
+        for (via, datagram) in onward {
+            self.send(number, &via, None, datagram);
+        }
+        self.serve(number);
+    }
+
+    /// Lets one host do what is due and say what it has to say.
+    fn serve(&mut self, number: usize) {
+        let now = self.time();
+        self.hosts[number].links.handle_timeout(now);
+        loop {
+            let host = &mut self.hosts[number];
+            if let Some(routes) = host.links.take_routes() {
+                host.routes = routes;
+            }
+            let Some(output) = host.links.poll_output() else { break };
+            match output {
+                Output::Send { via, hops, datagram } => self.send(number, &via, hops, datagram),
+                Output::Release { peer, network, frames } => {
+                    for frame in frames {
+                        self.frame_to(number, peer, network, &frame);
+                    }
+                }
+                Output::OpenSocket(id) => {
+                    host.sockets.insert(id, host.next_port);
+                    host.next_port += 1;
+                }
+                Output::CloseSocket(id) => {
+                    assert!(host.sockets.remove(&id).is_some(), "closed twice");
+                }
+                Output::Tell(event) => self.tell(number, event),
+            }
+        }
+    }
+
+    fn tell(&mut self, number: usize, event: Event) {
+        match &event {
+            Event::ChannelRequested { request, .. } => {
+                let answer = Ok(Duration::from_secs(3600));
+                self.hosts[number].links.answer(self.now, request, answer);
+            }
+            Event::MeetWanted { peer } if self.meetings => {
+                if let Some(other) = self.hosts.iter().position(|host| host.id == *peer) {
+                    self.put(CONTROL, Item::Meeting { who: other, of: number, answer: true });
+                }
+            }
+            _ => {}
+        }
+        self.hosts[number].events.push((self.now, event));
+    }
+
+    fn frame_to(&mut self, number: usize, peer: PeerIndex, network: NetworkId, frame: &[u8]) {
+        let (now, host) = (self.now, &mut self.hosts[number]);
+        let mut wire = Wire::default();
+        let Some(route) = host.routes.peers.get(&peer).map(Arc::clone) else { return };
+        let sent = host.egress.send(now, &route, network, frame, &mut wire);
+        host.egress.flush(&mut wire);
+        let woken = host.egress.take_reports().any(|(_, report)| report == Report::Woken);
+        if woken {
+            host.links.handle_woken(now, peer);
+        }
+        if sent == Err(NotSent::Waiting) {
+            host.links.handle_frame(now, peer, network, frame.to_vec());
+        }
+        for (via, datagram) in wire.0 {
+            self.send(number, &via, None, datagram);
+        }
+        self.serve(number);
+    }
+
+    /// A machine of one host sends to one of another.
+    pub(super) fn frame(&mut self, from: usize, to: usize, frame: &[u8]) {
+        self.frame_to(from, self.hosts[to].peer, NETWORK, frame);
+    }
+
+    // ── time ──
+
+    fn next(&self) -> Option<Instant> {
+        let event = self.events.peek().map(|event| event.at.0.0);
+        let hosts = self.hosts.iter().filter_map(|host| host.links.poll_timeout());
+        event.into_iter().chain(hosts).min()
+    }
+
+    /// Runs until then, or until something is so; whether it came to be.
+    pub(super) fn until(&mut self, time: Duration, done: impl Fn(&Self) -> bool) -> bool {
+        let end = self.now + time;
+        loop {
+            for number in 0..self.hosts.len() {
+                self.serve(number);
+            }
+            if done(self) {
+                return true;
+            }
+            match self.next() {
+                Some(next) if next < end => self.now = self.now.max(next),
+                _ => {
+                    self.now = end;
+                    return done(self);
+                }
+            }
+            while self.events.peek().is_some_and(|event| event.at.0.0 <= self.now) {
+                let item = self.events.pop().expect("it was just seen").item;
+                self.happen(item);
+            }
+        }
+    }
+
+    pub(super) fn run(&mut self, time: Duration) {
+        self.until(time, |_| false);
+    }
+
+    // ── views ──
+
+    pub(super) fn paths(&self, at: usize, of: usize) -> PeerPaths {
+        let id = self.hosts[of].id;
+        self.hosts[at].links.paths(self.now).peers.into_iter().find(|peer| peer.peer == id).unwrap()
+    }
+
+    /// The link is up both ways and what it uses is direct and works.
+    pub(super) fn direct(&self, a: usize, b: usize) -> bool {
+        [(a, b), (b, a)].into_iter().all(|(at, of)| {
+            let paths = self.paths(at, of);
+            let works = |chosen: &PathView| {
+                paths.tried.iter().any(|tried| tried.path == *chosen && tried.result == PathResult::Alive)
+            };
+            self.open(at, of)
+                && paths
+                    .chosen
+                    .as_ref()
+                    .is_some_and(|path| matches!(path, PathView::Direct { .. }) && works(path))
+        })
+    }
+
+    pub(super) fn relayed(&self, a: usize, b: usize) -> bool {
+        [(a, b), (b, a)].into_iter().all(|(at, of)| {
+            self.open(at, of) && matches!(self.paths(at, of).chosen, Some(PathView::Relay { .. }))
+        })
+    }
+
+    pub(super) fn open(&self, at: usize, to: usize) -> bool {
+        let route = self.hosts[at].routes.peers.get(&self.hosts[to].peer);
+        route.is_some_and(|route| Egress::channel(self.now, route, NETWORK).is_ok())
+    }
+
+    pub(super) fn link(&self, at: usize, of: usize) -> LinkSnapshot {
+        let id = self.hosts[of].id;
+        self.hosts[at].links.snapshot(self.now).into_iter().find(|link| link.peer == id).unwrap()
+    }
+
+    /// Sockets that a host has probed from since then, and the most probes in any second.
+    pub(super) fn spent(&self, host: usize, since: Instant) -> (usize, usize) {
+        let sent: Vec<&Sent> = self
+            .sent
+            .iter()
+            .filter(|sent| sent.host == host && sent.at >= since && sent.bytes == PROBE_BYTES)
+            .collect();
+        let sockets: BTreeSet<SocketId> = sent.iter().map(|sent| sent.socket).collect();
+        let mut most = 0;
+        let mut first = 0;
+        for (last, one) in sent.iter().enumerate() {
+            while sent[first].at + Duration::from_secs(1) <= one.at {
+                first += 1;
+            }
+            most = most.max(last + 1 - first);
+        }
+        (sockets.len(), most)
+    }
+}

@@ -164,7 +164,9 @@ struct Task {
 impl Task {
     async fn run(mut self, mut orders: watch::Receiver<Wanted>) {
         let mut pace = Pace::new(since_start());
-        let mut wanted = orders.borrow_and_update().clone();
+        // What was said before this task began is news too.
+        let mut wanted = Wanted::default();
+        orders.mark_changed();
         let mut services: Vec<Service> = Vec::new();
         let (mut buffer_v4, mut buffer_v6) = ([0; PACKET_BYTES_MAX], [0; PACKET_BYTES_MAX]);
         loop {

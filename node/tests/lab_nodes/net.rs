@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 use consort_lab::Netlink;
 use consort_lab::wide::Cable;
 use consort_node::control::api::{
-    NetCreateBody, NetJoinBody, Network, NetworkDevice, RevokeBody, Revoked, StandaloneNetwork,
+    NetCreateBody, NetJoinBody, Network, NetworkDevice, Peer, RevokeBody, Revoked, StandaloneNetwork,
 };
 use consort_node::control::client::segment;
 use consort_node::demo::stage::{DEADLINE, Stage, StageHost, awaited};
@@ -215,6 +215,39 @@ in_lab! {
         assert_all_reach(&[&stage.hosts[1], &stage.hosts[2]], &[second, third]);
         assert_eq!(stage.hosts[2].stop_node().unwrap(), Some(0));
         assert!(!has_device(&stage.hosts[2], NAME), "SIGTERM leaves a device behind");
+    }
+}
+
+in_lab! {
+    /// Each host has addresses on the network itself, and its data plane listens on all of them: no link may go through itself.
+    async fn no_link_leads_through_the_network_it_carries() {
+        let mut stage = Stage::build(2, Cable::default()).unwrap();
+        for host in &stage.hosts {
+            let shared = std::fs::read_to_string(host.config()).unwrap();
+            std::fs::write(host.config(), format!("{shared}[data]\nlisten = \"0.0.0.0:7441\"\n")).unwrap();
+        }
+        stage.start_overlay().await.unwrap();
+        create(&stage.hosts[0], NAME, None).await.unwrap();
+        let mut devices = Vec::new();
+        for host in &stage.hosts {
+            devices.push(join(host).await);
+        }
+        let hosts: Vec<&StageHost> = stage.hosts.iter().collect();
+        assert_all_reach(&hosts, &devices);
+        // A restarted node finds its device and its addresses made before anybody asks it for them.
+        stage.hosts[1].kill_node().unwrap();
+        stage.hosts[1].start_node(&[]).unwrap();
+        stage.hosts[1].ready().await.unwrap();
+        stage.settled().await.unwrap();
+        let hosts: Vec<&StageHost> = stage.hosts.iter().collect();
+        awaited("the device is back", async || Ok(has_device(hosts[1], NAME).then_some(()))).await.unwrap();
+        assert_all_reach(&hosts, &devices);
+        for (host, other) in [(hosts[0], hosts[1]), (hosts[1], hosts[0])] {
+            let peers: Vec<Peer> = host.client().get("/v1/peers").await.unwrap();
+            let link = peers.iter().find_map(|peer| peer.link.as_ref()).unwrap();
+            let address: SocketAddr = link.address.as_ref().unwrap().parse().unwrap();
+            assert_eq!(address.ip(), IpAddr::V4(other.place.ipv4), "{link:?}");
+        }
     }
 }
 

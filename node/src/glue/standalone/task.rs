@@ -168,6 +168,7 @@ impl Task {
             tracing::warn!(%key, "what was kept of a network is not of this overlay, or of no use; it is forgotten");
         }
         self.refresh_members().await;
+        self.tell_inside(None);
         let joined: Vec<NetworkId> = self.core.joined().collect();
         for id in joined {
             self.revive(id).await;

@@ -31,7 +31,12 @@ impl Task {
             self.check_routes(&definition)?;
         }
         let spec = self.spec(&definition, &place);
-        let (device, queues, notices) = open(spec).await?;
+        self.tell_inside(Some(&definition));
+        let opened = open(spec).await;
+        if opened.is_err() {
+            self.tell_inside(None);
+        }
+        let (device, queues, notices) = opened?;
         self.core.join(now(), &place);
         if let Err(failure) = self.attach(id, device, queues) {
             self.core.leave(now(), id);
@@ -146,6 +151,7 @@ impl Task {
         }
         self.tell_joined();
         self.tell_wanted();
+        self.tell_inside(None);
         tracing::info!(network = %id, %device, "this host left the network");
         Some(device)
     }
@@ -210,6 +216,14 @@ impl Task {
         let seats = self.core.joined().flat_map(|id| self.core.seats(id));
         let hosts = seats.map(|seat| seat.host).filter(|host| *host != me).collect();
         self.parts.wanted.set(Wanter::Standalone, hosts);
+    }
+
+    /// The data plane must not look for ways to other hosts on the networks it carries; said before a device has an address.
+    pub(super) fn tell_inside(&self, besides: Option<&Definition>) {
+        let joined = self.core.joined().filter_map(|id| self.core.directory().network(id));
+        let definitions = joined.map(|known| &known.definition).chain(besides);
+        let prefixes = definitions.flat_map(Definition::prefixes);
+        self.parts.data.set_inside(prefixes.map(|prefix| (prefix.first(), prefix.length())).collect());
     }
 
     fn tell_joined(&self) {

@@ -14,7 +14,7 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use consort_overlay::{Direction, HostId, Overlay, PeerState, PeerStatus};
 use consort_vswitch::path::{CANDIDATES_MAX, Candidate, CandidateKind, NatKind, RelayedPath};
@@ -37,6 +37,12 @@ const NEWS_MAX: usize = 256;
 
 /// Members that are asked what they see: two tell kinds of NAT apart, two more may be out of reach.
 const OBSERVERS_MAX: usize = 4;
+
+/// How long a host that came by itself is kept though nobody here wants it yet: longer than its own tries take.
+const KEPT_AFTER_MEETING: Duration = Duration::from_secs(300);
+
+/// Hosts kept so at once; beyond, the oldest go: whoever still wants something meets again.
+const RECENT_MAX: usize = 1_024;
 
 /// What is known of a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -138,6 +144,8 @@ pub struct Peers {
     known: Arc<Mutex<BTreeMap<HostId, Known>>>,
     /// Those whose description is of no use, until it changes.
     useless: BTreeSet<HostId>,
+    /// Those that came by themselves, and when.
+    recent: BTreeMap<HostId, Instant>,
     observers: Vec<HostId>,
 }
 
@@ -153,8 +161,8 @@ impl Peers {
         let (sender, news) = mpsc::channel(NEWS_MAX);
         let known = Arc::<Mutex<BTreeMap<HostId, Known>>>::default();
         let handle = PeerNews { overlay: overlay.clone(), news: sender, known: Arc::clone(&known) };
-        let useless = BTreeSet::new();
-        (Self { overlay, data, wanted, ways, news, known, useless, observers: Vec::new() }, handle)
+        let (useless, recent, observers) = (BTreeSet::new(), BTreeMap::new(), Vec::new());
+        (Self { overlay, data, wanted, ways, news, known, useless, recent, observers }, handle)
     }
 
     /// Runs until the daemon ends.
@@ -179,6 +187,7 @@ impl Peers {
         match news {
             News::Changed(host) => self.doubt(host).await,
             News::Met { host, whereabouts, taken } => {
+                self.remember(host);
                 let is_taken = self.on_met(host, *whereabouts).await;
                 // Whoever asked may be gone.
                 let _asker_is_gone = taken.send(is_taken);
@@ -186,6 +195,7 @@ impl Peers {
             News::Via { host, via } => self.change(host, |known| known.via = via),
             News::Stream { host, end } => self.change(host, |known| known.stream = end),
             News::Described { host, payload, learned } => {
+                self.remember(host);
                 self.tell_payload(host, &payload);
                 let _asker_is_gone = learned.send(locked(&self.known).contains_key(&host));
             }
@@ -199,6 +209,15 @@ impl Peers {
             Ok(None) => self.forget(host),
             Ok(Some(record)) if !record.payload.is_empty() => self.tell_payload(host, &record.payload),
             Ok(Some(_)) | Err(_) => {}
+        }
+    }
+
+    fn remember(&mut self, host: HostId) {
+        self.recent.insert(host, Instant::now());
+        if self.recent.len() > RECENT_MAX
+            && let Some(oldest) = self.recent.iter().min_by_key(|(_, met)| **met).map(|(host, _)| *host)
+        {
+            self.recent.remove(&oldest);
         }
     }
 
@@ -270,10 +289,16 @@ impl Peers {
             .map(|record| (record.host, record.payload.clone()))
             .collect();
         let told: Vec<HostId> = locked(&self.known).keys().copied().collect();
+        self.recent.retain(|_, met| met.elapsed() < KEPT_AFTER_MEETING);
+        let relays: BTreeSet<HostId> =
+            locked(&self.known).values().flat_map(|known| known.via.iter().map(|via| via.relay)).collect();
         for host in told {
-            let kept =
-                wanted.contains(&host) || in_view.contains_key(&host) || self.observers.contains(&host);
-            if !kept {
+            let is_kept = wanted.contains(&host)
+                || in_view.contains_key(&host)
+                || self.recent.contains_key(&host)
+                || relays.contains(&host)
+                || self.observers.contains(&host);
+            if !is_kept {
                 self.forget(host);
             }
         }

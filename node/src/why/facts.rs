@@ -214,8 +214,6 @@ pub enum Outcome {
     Answered,
     /// Nothing came back.
     Silent,
-    /// The system refused to send there.
-    Unroutable,
     /// Not tried: the topology or the bounds of this host leave it out.
     LeftOut,
 }

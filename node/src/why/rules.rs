@@ -241,13 +241,14 @@ const RULES: &[Rule] = &[
     Rule {
         code: Code::DataPortBlocked,
         holds: |facts| {
-            let apart = facts.near.nat == Nat::Blocked || far(facts, |far| far.nat == Nat::Blocked);
+            let alone = data_port_blocked(&facts.near) || far(facts, data_port_blocked);
+            let open = |side: &Side| matches!(side.nat, Nat::None | Nat::EndpointIndependent);
             let silent =
                 far(facts, |far| !far.link.heard) && !facts.near.link.heard && tried_in_vain(&facts.near);
             detour(facts)
                 && is_connected(&facts.near)
                 && facts.near.topology == TopologyFact::Allowed
-                && (apart || silent && !needs_relay(facts))
+                && (alone || silent && open(&facts.near) && far(facts, open))
         },
         cause: "the control plane connects, but no datagram to or from the data ports passes between {near} and {far} in either direction",
         remedy: "allow UDP to the data port (that of the control plane plus one, unless configured) in the firewalls between them",
@@ -506,7 +507,17 @@ fn needs_relay(facts: &Facts) -> bool {
 
 /// No datagram comes back, and it is not only the data port.
 fn udp_blocked(side: &Side) -> bool {
-    side.nat == Nat::Blocked && !side.quic_somewhere
+    // The data plane says so after a minute; before it, that nothing answers, and that no connection is over UDP though that is tried first.
+    let silent = side.nat == Nat::Unknown
+        && side.observed.is_empty()
+        && side.members_connected > 0
+        && tried_in_vain(side);
+    !side.quic_somewhere && (side.nat == Nat::Blocked || silent)
+}
+
+/// No datagram comes back to the data port, though UDP passes elsewhere.
+fn data_port_blocked(side: &Side) -> bool {
+    side.nat == Nat::Blocked && side.quic_somewhere
 }
 
 fn wanted(facts: &Facts) -> bool {
@@ -552,8 +563,7 @@ fn nothing_known(facts: &Facts) -> bool {
 /// Something was tried, and nothing answered.
 fn tried_in_vain(side: &Side) -> bool {
     let answered = side.tried.iter().any(|attempt| attempt.outcome == Outcome::Answered);
-    let failed =
-        side.tried.iter().any(|attempt| matches!(attempt.outcome, Outcome::Silent | Outcome::Unroutable));
+    let failed = side.tried.iter().any(|attempt| attempt.outcome == Outcome::Silent);
     let control = matches!(failure(side), Some(ControlFailure::NoAnswer | ControlFailure::Lost));
     !answered && (failed || control)
 }
@@ -575,8 +585,7 @@ fn share_outside(near: &Side, far: &Side) -> bool {
 
 fn locals_silent(side: &Side) -> bool {
     let mut locals = side.tried.iter().filter(|attempt| attempt.kind == CandidateKind::Local).peekable();
-    locals.peek().is_some()
-        && locals.all(|attempt| matches!(attempt.outcome, Outcome::Silent | Outcome::Unroutable))
+    locals.peek().is_some() && locals.all(|attempt| attempt.outcome == Outcome::Silent)
 }
 
 fn one_hard(facts: &Facts) -> bool {

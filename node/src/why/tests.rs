@@ -157,6 +157,13 @@ fn single_faults() -> Vec<(Code, Facts)> {
         ),
         (Code::UdpBlockedHere, with(relayed(), |facts| block_udp(&mut facts.near))),
         (Code::UdpBlockedThere, with(no_path(), |facts| block_udp(far(facts)))),
+        (
+            Code::UdpBlockedHere,
+            with(no_path(), |facts| {
+                facts.near.nat = Nat::Unknown;
+                facts.near.quic_somewhere = false;
+            }),
+        ),
         (Code::OneWayIn, with(relayed(), |facts| far(facts).link.heard = true)),
         (Code::OneWayOut, with(no_path(), |facts| facts.near.link.heard = true)),
         (

@@ -4,6 +4,8 @@
 
 mod crash;
 mod demo;
+mod mapping;
+mod meet;
 mod net;
 mod overlay;
 mod slice;

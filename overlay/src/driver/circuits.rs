@@ -171,16 +171,16 @@ impl Driver {
                 // Not asked again before the direct dial has ended as well.
                 self.circuits.tries.insert(host, Try::Direct { since: Duration::MAX });
             }
-            Some(Try::Both { circuit }) if is_worth_a_circuit(&error) => {
+            Some(Try::Both { circuit }) if is_worth_a_circuit(&host, &error) => {
                 self.circuits.tries.insert(host, Try::Circuit { circuit, direct: error });
             }
             // What the host itself said over the circuit is better to know than that there was no direct way.
             Some(Try::Circuit { circuit, direct }) if circuit == id => {
-                let said = if is_worth_a_circuit(&error) { direct } else { error };
+                let said = if is_worth_a_circuit(&host, &error) { direct } else { error };
                 self.on_dial_failed(host, &said);
             }
             Some(Try::Direct { since }) if since == Duration::MAX => self.on_dial_failed(host, &error),
-            None | Some(Try::Direct { .. }) if is_worth_a_circuit(&error) => match self.dial_through(host) {
+            None | Some(Try::Direct { .. }) if is_worth_a_circuit(&host, &error) => match self.dial_through(host) {
                 Some(circuit) => {
                     self.circuits.tries.insert(host, Try::Circuit { circuit, direct: error });
                 }
@@ -191,13 +191,15 @@ impl Driver {
     }
 }
 
-/// Whether the host itself said nothing: what it has refused it would refuse on a circuit too.
-fn is_worth_a_circuit(error: &DialError) -> bool {
+/// Whether the host itself said nothing: what it has refused it would refuse on a circuit too. That another host answers at its address, or this one, is
+/// what private addresses are like.
+fn is_worth_a_circuit(host: &HostId, error: &DialError) -> bool {
     match error {
-        DialError::NoAddresses => true,
-        DialError::Transport(tries) => {
-            tries.iter().all(|(_, error)| super::transport::gate_failure(error).is_none())
-        }
+        DialError::NoAddresses | DialError::WrongPeerId { .. } | DialError::LocalPeerId { .. } => true,
+        DialError::Transport(tries) => tries
+            .iter()
+            .filter_map(|(_, error)| super::transport::gate_failure(error))
+            .all(|failure| failure.peer != *host),
         _ => false,
     }
 }

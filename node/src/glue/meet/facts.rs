@@ -175,8 +175,7 @@ fn mark_silent(relays: &mut [RelayAttempt], paths: Option<&PeerPaths>) {
     let Some(paths) = paths else { return };
     for attempt in relays.iter_mut().filter(|attempt| attempt.outcome == RelayOutcome::Ready) {
         let is_its = |tried: &&TriedPath| matches!(tried.path, PathView::Relay { relay, .. } if relay == attempt.relay);
-        let is_silent =
-            |tried: &TriedPath| matches!(tried.result, PathResult::Unanswered | PathResult::Unreachable);
+        let is_silent = |tried: &TriedPath| tried.result == PathResult::Unanswered;
         if paths.tried.iter().find(is_its).is_some_and(is_silent) {
             attempt.outcome = RelayOutcome::Silent;
         }
@@ -338,7 +337,6 @@ fn tried(paths: Option<&PeerPaths>) -> List<Attempt, ATTEMPTS_MAX> {
             PathResult::Probing => Outcome::Waiting,
             PathResult::Alive => Outcome::Answered,
             PathResult::Unanswered => Outcome::Silent,
-            PathResult::Unreachable => Outcome::Unroutable,
         };
         Some(Attempt { address: *address, kind, outcome, round_trip_micros: tried.round_trip_micros })
     }))

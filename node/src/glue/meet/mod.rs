@@ -75,6 +75,14 @@ pub struct Meet {
     own: watch::Sender<Whereabouts>,
 }
 
+/// What UDP may come to between two hosts.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Prospect {
+    Direct,
+    Relay,
+    Nothing,
+}
+
 #[derive(Debug, Default)]
 struct State {
     under_way: BTreeSet<HostId>,
@@ -154,21 +162,25 @@ impl Meet {
         let relays = self.peers.relays().into_iter().collect();
         let is_around = self.ways.between(self.overlay.local_id(), host, relays) != Between::Direct;
         let is_met = self.meet(host).await;
-        if !is_around && is_met && !self.is_hopeless(host) {
+        let prospect = self.prospect(host);
+        if !is_around && is_met && prospect == Prospect::Direct {
             tokio::time::sleep(DIRECT_FIRST).await;
         }
-        if self.has_path(host) {
+        // A stream is better than nothing and worse than all else.
+        if self.has_another_way(host) {
             return;
         }
-        self.relays.search(host).await;
+        if prospect != Prospect::Nothing {
+            self.relays.search(host).await;
+        }
         // The topology's word holds for the last resort too: it would be a direct link by other means.
         if is_around {
             return;
         }
-        if !self.relays.routes(host).is_empty() {
+        if prospect != Prospect::Nothing && !self.relays.routes(host).is_empty() {
             tokio::time::sleep(RELAYS_FIRST).await;
         }
-        if !self.has_path(host) && self.is_wanted(host) {
+        if self.chosen(host).is_none() && self.is_wanted(host) {
             self.streams.open_to(host).await;
         }
     }
@@ -238,15 +250,15 @@ impl Meet {
         }
     }
 
-    /// No direct path can be expected from what is known of the two NATs.
-    fn is_hopeless(&self, host: HostId) -> bool {
+    /// What can be expected from what is known of the two NATs.
+    fn prospect(&self, host: HostId) -> Prospect {
         let here = self.own().nat.kind;
         let there = self.peers.known(host).map_or(NatKind::Unknown, |known| known.whereabouts.nat.kind);
-        here == NatKind::Blocked || there == NatKind::Blocked || here.is_hard() && there.is_hard()
-    }
-
-    fn has_path(&self, host: HostId) -> bool {
-        self.chosen(host).is_some()
+        match (here, there) {
+            (NatKind::Blocked, _) | (_, NatKind::Blocked) => Prospect::Nothing,
+            (here, there) if here.is_hard() && there.is_hard() => Prospect::Relay,
+            _ => Prospect::Direct,
+        }
     }
 
     fn chosen(&self, host: HostId) -> Option<PathView> {

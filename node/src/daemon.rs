@@ -243,6 +243,7 @@ async fn start_overlay(
         protocols: protocols::requests(),
         streams: protocols::streams(),
         documents: vec![topology::KIND],
+        local_link: config.mdns,
         ..OverlayConfig::new(keypair, config.control.clone())
     };
     consort_overlay::start(overlay).await.map_err(|error| match &error {

@@ -7,6 +7,7 @@
 //! | `/consort/<overlay>/stream/<name>/1` | [`streams`](crate::streams) | no bytes of its own |
 //! | `/consort/<overlay>/kad/1` | libp2p Kademlia | no bytes of its own |
 //! | `/consort/<overlay>/news/1` | gossipsub | [`news`] |
+//! | `_c…._udp.local` | multicast DNS on the local link | [`packet`](crate::lan::packet) |
 //! | `overlay/exchange`, `overlay/revocations`, `overlay/documents` | rpc | [`exchange`](crate::view::exchange), [`revocations`], [`documents`] |
 
 pub(crate) mod documents;

@@ -8,6 +8,7 @@
 //! listen = ["0.0.0.0:7440"]      # one, or several; QUIC and TCP on each
 //! bootstrap = ["consort1..."]    # tickets; each does what --join does
 //! key = "..."                    # the overlay this node belongs to, and no other
+//! mdns = true                    # members on the local link find each other
 //! [data]
 //! listen = "0.0.0.0:7441"
 //! relay = { rate = "100Mbit/s", peers = 64 }   # or true, or false
@@ -44,7 +45,7 @@ pub const CONFIG_BYTES_MAX: u64 = 1 << 20;
 
 /// The sections and their keys; the one list of both.
 const KNOWN: [(&str, &[&str]); 5] = [
-    ("overlay", &["listen", "bootstrap", "key"]),
+    ("overlay", &["listen", "bootstrap", "key", "mdns"]),
     ("data", &["listen", "relay", "map_ports", "mtu", "workers"]),
     ("share", &["cpus", "memory", "disk", "machines", "hours", "idle_only", "allow"]),
     ("images", &["cache"]),
@@ -77,6 +78,8 @@ pub struct OverlaySection {
     pub bootstrap: Option<Spanned<OneOrMany>>,
     /// The overlay's public key in text form.
     pub key: Option<Spanned<String>>,
+    /// Whether members are looked for on the local link.
+    pub mdns: Option<bool>,
 }
 
 /// `[data]`

@@ -68,6 +68,8 @@ pub struct NodeConfig {
     pub tickets: Vec<String>,
     /// The overlay this node belongs to, and no other.
     pub overlay_key: Option<String>,
+    /// Whether members are looked for, and answered, on the local link (multicast DNS).
+    pub mdns: bool,
     /// What the owner shares.
     pub share: Share,
     /// A loopback address for the API beside the socket.
@@ -209,6 +211,7 @@ pub fn resolve(
         },
         tickets,
         overlay_key: file.overlay.key.as_ref().map(|key| key.get_ref().clone()),
+        mdns: file.overlay.mdns.unwrap_or(true),
         share: share(&reader, file, totals)?,
         api_tcp: match &file.api.tcp {
             Some(written) => Some(reader.loopback("api.tcp", written)?),
@@ -443,6 +446,7 @@ mod tests {
         assert_eq!(config.share.memory_bytes, 2 << 30);
         assert_eq!(config.share.allow, Allow::Members);
         assert_eq!(config.api_tcp, None);
+        assert!(config.mdns && !resolved("[overlay]\nmdns = false\n").unwrap().mdns);
     }
 
     #[test]

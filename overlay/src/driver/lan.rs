@@ -9,6 +9,7 @@ use crate::{
     counters::count,
     identity::{HostId, Key, OverlayKey},
     lan::{Heard, Pace, SOUGHT_MAX, Service, packet::PACKET_BYTES_MAX},
+    limit::Rate,
 };
 use nix::{
     ifaddrs::getifaddrs,
@@ -36,6 +37,8 @@ const GROUP_V6: Ipv6Addr = Ipv6Addr::new(0xff02, 0, 0, 0, 0, 0, 0, 0xfb);
 const INTERFACES_MAX: usize = 8;
 /// News for the driver that wait. What does not fit is said again at the next answer.
 const NEWS_MAX: usize = 16;
+/// Members found on the link in a second, and at once: a hall full of hosts that start together, and a bound for one that invents others.
+const FOUND: Rate = Rate { per_second: 16, burst: 256 };
 /// How long a join waits for somebody on the link after the inviter itself could not be reached: two questions and their answers.
 pub(super) const JOIN_PATIENCE: Duration = Duration::from_secs(3);
 
@@ -118,8 +121,12 @@ impl Driver {
             News::Refused(why) => return count(&mut self.counters.link_refused, why),
             News::Found { overlay, host, addresses } => (overlay, host, addresses),
         };
-        if host == *self.swarm.local_peer_id() || self.entering {
+        let (local, now) = (*self.swarm.local_peer_id(), self.now());
+        if host == local || self.entering {
             return;
+        }
+        if !self.buckets.allows((local, "overlay/link"), FOUND, now) {
+            return count(&mut self.counters.link_refused, "rate");
         }
         let own = {
             let mut door = self.door.lock();

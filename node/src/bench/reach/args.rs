@@ -6,8 +6,9 @@ use std::time::Duration;
 
 use consort_lab::case::{Case, FILE_BYTES_MAX};
 
-use super::kinds;
+use super::kinds::Lans;
 use super::pair::Patience;
+use super::{faults, kinds};
 use crate::failure::Failure;
 
 /// One is nothing to measure; more than the wide network has room for cannot be cabled.
@@ -21,22 +22,29 @@ pub struct ReachArgs {
     /// Kinds of gateway, each measured with each [default: the twelve of docs/reach.md]
     #[arg(long, value_delimiter = ',', value_name = "LIST")]
     pub kinds: Vec<String>,
+    /// Give all homes the same private addresses, down to the hosts' own
+    #[arg(long)]
+    pub same_lans: bool,
     /// A file that describes a lab (docs/reach.md says how); every pair of its hosts is measured
     #[arg(long, value_name = "FILE", conflicts_with = "kinds")]
     pub case: Option<PathBuf>,
     /// How long a pair may take until it has a direct path; then it counts as it is
     #[arg(long, default_value_t = 12)]
     pub seconds: u32,
+    /// Instead: put faults in, and see whether `consort why` names each [default: all of docs/reach.md]
+    #[arg(long, value_delimiter = ',', value_name = "LIST", num_args = 0.., conflicts_with_all = ["kinds", "case"])]
+    pub faults: Option<Vec<String>>,
     /// Instead: what this many nodes cost that have nothing to do, measured for --seconds
-    #[arg(long, value_name = "NODES", conflicts_with_all = ["kinds", "case"])]
+    #[arg(long, value_name = "NODES", conflicts_with_all = ["kinds", "case", "faults"])]
     pub idle: Option<u32>,
 }
 
 /// The same, checked.
 #[derive(Debug)]
 pub(super) enum Plan {
-    Matrix { kinds: Vec<&'static str>, patience: Patience },
+    Matrix { kinds: Vec<&'static str>, lans: Lans, patience: Patience },
     Case { case: Case, patience: Patience },
+    Faults { names: Vec<String>, within: Duration },
     Idle { nodes: u32, seconds: u32 },
 }
 
@@ -48,10 +56,14 @@ impl ReachArgs {
             in_range("--idle", nodes, NODES)?;
             return Ok(Plan::Idle { nodes, seconds: self.seconds });
         }
+        if let Some(names) = &self.faults {
+            return Ok(Plan::Faults { names: known_faults(names)?, within: patience.first });
+        }
         if let Some(path) = &self.case {
             return Ok(Plan::Case { case: read(path)?, patience });
         }
-        Ok(Plan::Matrix { kinds: self.chosen()?, patience })
+        let lans = if self.same_lans { Lans::Same } else { Lans::Different };
+        Ok(Plan::Matrix { kinds: self.chosen()?, lans, patience })
     }
 
     fn chosen(&self) -> Result<Vec<&'static str>, Failure> {
@@ -77,14 +89,27 @@ impl ReachArgs {
         if !self.kinds.is_empty() {
             all.extend(["--kinds".into(), self.kinds.join(",").into()]);
         }
+        all.extend(self.same_lans.then(|| "--same-lans".into()));
         if let Some(path) = &self.case {
             all.extend(["--case".into(), path.clone().into_os_string()]);
+        }
+        if let Some(names) = &self.faults {
+            all.push("--faults".into());
+            all.extend((!names.is_empty()).then(|| names.join(",").into()));
         }
         if let Some(nodes) = self.idle {
             all.extend(["--idle".into(), nodes.to_string().into()]);
         }
         all
     }
+}
+
+/// Those that were named, or all.
+fn known_faults(names: &[String]) -> Result<Vec<String>, Failure> {
+    if names.is_empty() {
+        return Ok(faults::ALL.iter().map(|fault| fault.name.to_owned()).collect());
+    }
+    names.iter().map(|name| faults::named(name).map(|fault| fault.name.to_owned())).collect()
 }
 
 fn read(path: &std::path::Path) -> Result<Case, Failure> {

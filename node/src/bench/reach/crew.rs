@@ -180,6 +180,16 @@ impl Crew {
         node.process.wait().map(drop).map_err(lab_failure)
     }
 
+    /// Wipes a host's disk; no node runs on it.
+    ///
+    /// # Errors
+    /// If the system refuses.
+    pub fn forget(&mut self, name: &str) -> Result<(), Failure> {
+        let state = self.world.host(name).map_err(lab_failure)?.host.state().to_owned();
+        std::fs::remove_dir_all(&state).map_err(lab_failure)?;
+        std::fs::create_dir(&state).map_err(lab_failure)
+    }
+
     /// A node's process, as the lab numbers it.
     ///
     /// # Errors

@@ -92,6 +92,10 @@ pub const RELAY: &str = "relay";
 /// What a node that relays is told.
 pub const RELAYS: &str = "[data]\nrelay = true\n";
 
+/// What most homes have.
+const USUAL_LAN: &str = "192.168.1.0/24";
+const OTHER_LAN: &str = "192.168.2.0/24";
+
 /// Which end of a pair.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Side {
@@ -110,28 +114,40 @@ pub fn host(side: Side, kind: &str) -> String {
     }
 }
 
+/// Which private addresses the homes have.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Lans {
+    /// Those of side a other ones than those of side b.
+    Different,
+    /// All the same, down to the hosts' own: as in most homes, and a pitfall of its own.
+    Same,
+}
+
 /// The case with two hosts of each kind.
 #[must_use]
-pub fn case(names: &[&str]) -> String {
+pub fn case(names: &[&str], lans: Lans) -> String {
     let mut text = format!(
         "about = \"the matrix\"\n[host.{FOUNDER}]\nconfig = '''\n{RELAYS}'''\n[host.{RELAY}]\nconfig = '''\n{RELAYS}'''\n"
     );
     for kind in ALL.iter().filter(|kind| names.contains(&kind.name)) {
         for side in [Side::A, Side::B] {
-            text.push_str(&kind.case_of(&host(side, kind.name)));
+            let lan = if lans == Lans::Different && side == Side::B { OTHER_LAN } else { USUAL_LAN };
+            text.push_str(&kind.case_of(&host(side, kind.name), lan));
         }
     }
     text
 }
 
 impl Kind {
-    fn case_of(&self, host: &str) -> String {
+    fn case_of(&self, host: &str, lan: &str) -> String {
         let Some(site) = self.site else { return format!("[host.{host}]\n") };
+        // Without a NAT the addresses are given.
+        let lan = if site.contains("nat =") { format!("lan = \"{lan}\"\n") } else { String::new() };
         let carrier = self.carrier.map_or_else(String::new, |nat| {
             format!("[site.before-{host}]\nnat = \"{nat}\"\nlan = \"100.64.0.0/24\"\n")
         });
         let behind = self.carrier.map_or_else(String::new, |_| format!("behind = \"before-{host}\"\n"));
-        format!("{carrier}[site.{host}]\n{site}\n{behind}[host.{host}]\nsite = \"{host}\"\n")
+        format!("{carrier}[site.{host}]\n{site}\n{lan}{behind}[host.{host}]\nsite = \"{host}\"\n")
     }
 }
 
@@ -144,8 +160,10 @@ mod tests {
     #[test]
     fn all_kinds_make_a_good_case() {
         let names: Vec<&str> = ALL.iter().map(|kind| kind.name).collect();
-        let case = Case::parse(&case(&names)).unwrap_or_else(|faults| panic!("{faults:?}"));
-        assert_eq!(case.hosts.len(), 2 * ALL.len() + 2);
+        for lans in [Lans::Different, Lans::Same] {
+            let case = Case::parse(&case(&names, lans)).unwrap_or_else(|faults| panic!("{faults:?}"));
+            assert_eq!(case.hosts.len(), 2 * ALL.len() + 2);
+        }
         assert!(USUAL.iter().all(|usual| names.contains(usual)));
     }
 }

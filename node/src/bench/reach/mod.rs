@@ -13,18 +13,21 @@
 //! | [`crew`] | nodes on the hosts of a [`World`](consort_lab::case::World) |
 //! | [`pair`] | one pair, measured |
 //! | [`report`] | the table for people and the document for programs |
+//! | [`faults`] | faults put in on purpose, and what `consort why` must say |
 //! | [`idle`] | what nodes cost that have nothing to do |
 //!
 //! Refuses to know how paths are found: it asks the daemons as any user would, and sends frames through the hosts' own sockets.
 
 pub mod args;
 pub mod crew;
+pub mod faults;
 mod idle;
 pub mod kinds;
 pub mod pair;
 mod report;
 
 use std::ffi::OsString;
+use std::process::Stdio;
 
 use consort_lab::case::{Case, World};
 use consort_lab::enter::{self, Entry};
@@ -36,7 +39,7 @@ use crate::failure::{Exit, Failure};
 
 use args::ReachArgs;
 use crew::Crew;
-use kinds::Side;
+use kinds::{Lans, Side};
 use pair::{Measured, Patience};
 use report::Report;
 
@@ -44,7 +47,10 @@ use report::Report;
 pub(super) fn run(args: &ReachArgs, json: bool) -> Result<Exit, Failure> {
     let plan = args.plan()?;
     if enter::directory().is_none() {
-        return run_outside(args, json);
+        return match &plan {
+            args::Plan::Faults { names, .. } => all_faults(names, args, json),
+            _ => run_outside(args, json),
+        };
     }
     let runtime = tokio::runtime::Builder::new_current_thread()
         .enable_all()
@@ -56,8 +62,14 @@ pub(super) fn run(args: &ReachArgs, json: bool) -> Result<Exit, Failure> {
                 let cost = idle::measure(*nodes, *seconds).await?;
                 Output { json }.document(&cost, idle::Cost::for_people)?;
             }
-            args::Plan::Matrix { kinds, patience } => {
-                let report = matrix(kinds, *patience).await?;
+            args::Plan::Faults { names, within } => {
+                let one =
+                    names.first().ok_or_else(|| Failure::input("no_fault", "a lab is for one fault"))?;
+                let outcome = faults::run(faults::named(one)?, *within).await?;
+                Output { json: true }.document(&outcome, |_| String::new())?;
+            }
+            args::Plan::Matrix { kinds, lans, patience } => {
+                let report = matrix(kinds, *lans, *patience).await?;
                 Output { json }.document(&report, Report::for_people)?;
             }
             args::Plan::Case { case, patience } => {
@@ -87,8 +99,8 @@ fn run_outside(args: &ReachArgs, json: bool) -> Result<Exit, Failure> {
 }
 
 /// Each kind against each: the first of a pair is on side a, the second on side b, so that none is its own neighbour.
-async fn matrix(kinds: &[&'static str], patience: Patience) -> Result<Report, Failure> {
-    let case = parse(&kinds::case(kinds))?;
+async fn matrix(kinds: &[&'static str], lans: Lans, patience: Patience) -> Result<Report, Failure> {
+    let case = parse(&kinds::case(kinds, lans))?;
     let mut crew = crew_of(&case).await?;
     let mut report = Report::new(kinds.iter().map(ToString::to_string).collect());
     for (row, first) in kinds.iter().enumerate() {
@@ -115,6 +127,28 @@ async fn whole_case(case: &Case, patience: Patience) -> Result<Report, Failure> 
         }
     }
     Ok(report)
+}
+
+/// Each fault in a lab of its own, one after the other.
+fn all_faults(names: &[String], args: &ReachArgs, json: bool) -> Result<Exit, Failure> {
+    let mut outcomes = Vec::new();
+    for name in names {
+        let body =
+            ["/proc/self/exe", "bench", "reach", "--faults", name, "--seconds", &args.seconds.to_string()]
+                .map(OsString::from)
+                .to_vec();
+        let entry = Entry { program: reexec::program(), body, expose: Vec::new() };
+        let output = entry.command().stderr(Stdio::inherit()).output().map_err(lab_failure)?;
+        let outcome: faults::Outcome = match serde_json::from_slice(&output.stdout) {
+            Ok(outcome) => outcome,
+            Err(_) => faults::Outcome::failed(faults::named(name)?),
+        };
+        eprintln!("{}", outcome.in_words());
+        outcomes.push(outcome);
+    }
+    let all_right = outcomes.iter().all(|outcome| outcome.right);
+    Output { json }.document(&outcomes, |outcomes| report::faults(outcomes))?;
+    Ok(if all_right { Exit::Done } else { Exit::Failed })
 }
 
 async fn crew_of(case: &Case) -> Result<Crew, Failure> {

@@ -10,10 +10,11 @@ use std::time::{Duration, Instant};
 use serde::Serialize;
 
 use super::crew::Crew;
-use crate::control::api::{NetCreateBody, NetJoinBody, Network, Status};
+use crate::control::api::{NetCreateBody, NetJoinBody, Network, Peer, Status};
 use crate::control::client::{Client, segment};
 use crate::demo::stage::{awaited, lab_failure};
 use crate::failure::Failure;
+use crate::why::{Code, Explanation, Path};
 
 /// Between two tries of a frame, and two looks at the path.
 const STEP: Duration = Duration::from_millis(10);
@@ -37,31 +38,17 @@ impl Patience {
     }
 }
 
-/// How frames go between the two, as the first host's node says.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
-#[serde(rename_all = "kebab-case")]
-pub enum Way {
-    /// Straight.
-    Direct,
-    /// Through another host's data port.
-    Relay,
-    /// Inside the control plane.
-    RelayStream,
-    /// Not at all, or it does not say.
-    None,
-}
-
 /// What was found.
 #[derive(Debug, Clone, Serialize)]
 pub struct Measured {
-    /// The path at the end.
-    pub way: Way,
+    /// The path at the end, as the first host's node says.
+    pub way: Path,
     /// Until the first answer.
     pub first_frame_ms: Option<u64>,
     /// Until the path was direct.
     pub direct_ms: Option<u64>,
     /// What `consort why` calls the cause, where the path is not direct.
-    pub code: Option<String>,
+    pub code: Option<Code>,
 }
 
 impl Measured {
@@ -69,13 +56,13 @@ impl Measured {
     #[must_use]
     pub fn in_words(&self) -> String {
         let way = match self.way {
-            Way::Direct => "direct",
-            Way::Relay => "relay",
-            Way::RelayStream => "relay-stream",
-            Way::None => "no path",
+            Path::Direct => "direct",
+            Path::Relay => "relay",
+            Path::RelayStream => "relay-stream",
+            Path::None => "no path",
         };
         let ms = |value: Option<u64>| value.map_or_else(|| "never".to_owned(), |ms| format!("{ms} ms"));
-        let code = self.code.as_deref().map_or_else(String::new, |code| format!(" ({code})"));
+        let code = self.code.map_or_else(String::new, |code| format!(" ({code})"));
         format!("{way}{code}, first frame {}, direct {}", ms(self.first_frame_ms), ms(self.direct_ms))
     }
 }
@@ -92,20 +79,16 @@ pub async fn measure(
 ) -> Result<Measured, Failure> {
     let clients = (crew.client(first)?, crew.client(second)?);
     let (own, peer) = (host_id(&clients.0).await?, host_id(&clients.1).await?);
-    let name = format!("{first}-{second}");
-    let addresses = join_both(&clients, &name).await?;
-    let started = Instant::now();
-    let sockets = (bind(crew, first, addresses.0).await?, bind(crew, second, addresses.1).await?);
-    let mut measured = Measured { way: Way::None, first_frame_ms: None, direct_ms: None, code: None };
-    let to = SocketAddr::new(addresses.1, ECHO_PORT);
-    let mut tries = 0u32;
+    let mut conversation = Conversation::begin(crew, first, second).await?;
+    let started = conversation.begun;
+    let mut measured = Measured { way: Path::None, first_frame_ms: None, direct_ms: None, code: None };
     loop {
         let passed = started.elapsed();
-        if measured.first_frame_ms.is_none() && answered(&sockets, to, &mut tries).map_err(lab_failure)? {
+        if measured.first_frame_ms.is_none() && conversation.answered().map_err(lab_failure)? {
             measured.first_frame_ms = Some(milliseconds(started.elapsed()));
         }
         measured.way = way(&clients.0, &peer).await?;
-        let is_direct = measured.way == Way::Direct && way(&clients.1, &own).await? == Way::Direct;
+        let is_direct = measured.way == Path::Direct && way(&clients.1, &own).await? == Path::Direct;
         if is_direct && measured.direct_ms.is_none() {
             measured.direct_ms = Some(milliseconds(started.elapsed()));
         }
@@ -115,12 +98,10 @@ pub async fn measure(
         }
         tokio::time::sleep(STEP).await;
     }
-    if measured.way != Way::Direct {
-        measured.code = code(&clients.0, &peer).await;
+    if measured.way != Path::Direct {
+        measured.code = Some(why(&clients.0, &peer).await?.code);
     }
-    for client in [&clients.0, &clients.1] {
-        let _: Network = client.post(&format!("/v1/nets/{}/leave", segment(&name)), &()).await?;
-    }
+    conversation.end().await?;
     Ok(measured)
 }
 
@@ -128,25 +109,17 @@ pub async fn measure(
 ///
 /// # Errors
 /// If the node does not answer.
-pub async fn way(client: &Client, peer: &str) -> Result<Way, Failure> {
-    let peers: serde_json::Value = client.get("/v1/peers").await?;
-    let entry = peers.as_array().into_iter().flatten().find(|entry| entry["host"] == peer);
-    Ok(entry.map_or(Way::None, way_of))
+pub async fn way(client: &Client, peer: &str) -> Result<Path, Failure> {
+    let peers: Vec<Peer> = client.get("/v1/peers").await?;
+    Ok(peers.iter().find(|entry| entry.host == peer).map_or(Path::None, |entry| entry.path))
 }
 
-/// What `consort why` calls the cause; none where the node cannot say.
-pub async fn code(client: &Client, peer: &str) -> Option<String> {
-    let said: serde_json::Value = client.get(&format!("/v1/why/{}", segment(peer))).await.ok()?;
-    said["code"].as_str().map(ToOwned::to_owned)
-}
-
-fn way_of(entry: &serde_json::Value) -> Way {
-    match entry["path"].as_str() {
-        Some("direct") => Way::Direct,
-        Some("relay") => Way::Relay,
-        Some("relay-stream") => Way::RelayStream,
-        _ => Way::None,
-    }
+/// What `consort why` says.
+///
+/// # Errors
+/// If the node does not answer.
+pub async fn why(client: &Client, peer: &str) -> Result<Explanation, Failure> {
+    client.get(&format!("/v1/why/{}", segment(peer))).await
 }
 
 /// The `HostId` of the host on which a node runs.
@@ -158,24 +131,69 @@ pub async fn host_id(client: &Client) -> Result<String, Failure> {
     Ok(status.host)
 }
 
-/// Puts two hosts on a network of their own; their addresses on it.
-///
-/// # Errors
-/// If one of them refuses, or does not hear of the network.
-pub async fn join_both(clients: &(Client, Client), name: &str) -> Result<(IpAddr, IpAddr), Failure> {
-    let body = NetCreateBody { name: name.to_owned(), ipv4: None, ipv6: None, mtu: None };
-    let _: Network = clients.0.post("/v1/nets", &body).await?;
-    let first = join(&clients.0, name).await?;
-    let second = awaited(&format!("the other host hears of {name}"), async || {
-        match join(&clients.1, name).await {
-            Ok(address) => Ok(Some(address)),
-            // The news has not come yet.
-            Err(failure) if failure.code == "no_network" => Ok(None),
-            Err(failure) => Err(failure),
+/// Two hosts on a network of their own, and a question that one of them asks the other again and again.
+#[derive(Debug)]
+pub struct Conversation {
+    clients: [Client; 2],
+    network: String,
+    asking: UdpSocket,
+    answering: UdpSocket,
+    to: SocketAddr,
+    tries: u32,
+    /// When both had joined.
+    pub begun: Instant,
+}
+
+impl Conversation {
+    /// Puts the two on a network that nobody else knows of.
+    ///
+    /// # Errors
+    /// If one of them refuses, or does not hear of the network.
+    pub async fn begin(crew: &mut Crew, first: &str, second: &str) -> Result<Self, Failure> {
+        let clients = [crew.client(first)?, crew.client(second)?];
+        let network = format!("{first}-{second}");
+        let body = NetCreateBody { name: network.clone(), ipv4: None, ipv6: None, mtu: None };
+        let _: Network = clients[0].post("/v1/nets", &body).await?;
+        let own = join(&clients[0], &network).await?;
+        let other = awaited(&format!("{second} hears of {network}"), async || {
+            match join(&clients[1], &network).await {
+                Ok(address) => Ok(Some(address)),
+                // The news has not come yet.
+                Err(failure) if failure.code == "no_network" => Ok(None),
+                Err(failure) => Err(failure),
+            }
+        })
+        .await?;
+        let begun = Instant::now();
+        let (asking, answering) = (bind(crew, first, own).await?, bind(crew, second, other).await?);
+        let to = SocketAddr::new(other, ECHO_PORT);
+        Ok(Self { clients, network, asking, answering, to, tries: 0, begun })
+    }
+
+    /// Asks, lets the other answer what has come, and looks for an answer.
+    ///
+    /// # Errors
+    /// If a socket fails otherwise than by a network that does not work yet.
+    pub fn answered(&mut self) -> io::Result<bool> {
+        let mut buffer = [0; 64];
+        self.tries = self.tries.wrapping_add(1);
+        ignore_refusals(self.asking.send_to(&self.tries.to_be_bytes(), self.to))?;
+        while let Some((length, from)) = ignore_refusals(self.answering.recv_from(&mut buffer))? {
+            ignore_refusals(self.answering.send_to(&buffer[..length], from))?;
         }
-    })
-    .await?;
-    Ok((first, second))
+        Ok(ignore_refusals(self.asking.recv_from(&mut buffer))?.is_some())
+    }
+
+    /// Takes both off the network again.
+    ///
+    /// # Errors
+    /// If one of them refuses.
+    pub async fn end(self) -> Result<(), Failure> {
+        for client in &self.clients {
+            let _: Network = client.post(&format!("/v1/nets/{}/leave", segment(&self.network)), &()).await?;
+        }
+        Ok(())
+    }
 }
 
 async fn join(client: &Client, name: &str) -> Result<IpAddr, Failure> {
@@ -198,17 +216,6 @@ async fn bind(crew: &mut Crew, host: &str, address: IpAddr) -> Result<UdpSocket,
     })
     .await
     .and_then(|socket| socket.set_nonblocking(true).map(|()| socket).map_err(lab_failure))
-}
-
-/// Sends a question, lets the other answer what has come, and looks for the answer.
-fn answered((own, other): &(UdpSocket, UdpSocket), to: SocketAddr, tries: &mut u32) -> io::Result<bool> {
-    let mut buffer = [0; 64];
-    *tries += 1;
-    ignore_refusals(own.send_to(&tries.to_be_bytes(), to))?;
-    while let Some((length, from)) = ignore_refusals(other.recv_from(&mut buffer))? {
-        ignore_refusals(other.send_to(&buffer[..length], from))?;
-    }
-    Ok(ignore_refusals(own.recv_from(&mut buffer))?.is_some())
 }
 
 /// What a network says that does not work yet, and a socket that has nothing.

@@ -4,7 +4,9 @@ use std::fmt::Write as _;
 
 use serde::Serialize;
 
-use super::pair::{Measured, Way};
+use super::faults::Outcome;
+use super::pair::Measured;
+use crate::why::{Code, Path};
 
 /// All pairs.
 #[derive(Debug, Serialize)]
@@ -53,12 +55,12 @@ impl Report {
         let Measured { way, first_frame_ms, direct_ms, .. } = cell.measured;
         let first = first_frame_ms.map_or_else(|| "–".to_owned(), |ms| ms.to_string());
         match way {
-            Way::Direct => {
+            Path::Direct => {
                 format!("D {first}/{}", direct_ms.map_or_else(|| "–".to_owned(), |ms| ms.to_string()))
             }
-            Way::Relay => format!("R {first}"),
-            Way::RelayStream => format!("S {first}"),
-            Way::None => format!("✗ {first}"),
+            Path::Relay => format!("R {first}"),
+            Path::RelayStream => format!("S {first}"),
+            Path::None => format!("✗ {first}"),
         }
     }
 
@@ -76,14 +78,34 @@ impl Report {
             "\n{} pairs: {answered} exchange frames; {} direct, {} by a relay, {} inside the control plane, {} without a path. \
              Median to the first frame {}, to the direct path {}.\n",
             self.cells.len(),
-            count(Way::Direct),
-            count(Way::Relay),
-            count(Way::RelayStream),
-            count(Way::None),
+            count(Path::Direct),
+            count(Path::Relay),
+            count(Path::RelayStream),
+            count(Path::None),
             median(first),
             median(direct),
         )
     }
+}
+
+/// The faults as a table in Markdown.
+pub(super) fn faults(outcomes: &[Outcome]) -> String {
+    let mut text = "| fault | what is wrong | `why` says | after |\n|--|--|--|--|\n".to_owned();
+    for outcome in outcomes {
+        let said = outcome.said.map_or("nothing", Code::text);
+        let said = match outcome.right {
+            true => format!("`{said}`"),
+            false => format!(
+                "✗ `{said}`, not `{}`",
+                outcome.expected.iter().map(|code| code.text()).collect::<Vec<_>>().join("` or `")
+            ),
+        };
+        let after = outcome.after_ms.map_or_else(|| "–".to_owned(), |ms| format!("{ms} ms"));
+        let _ = writeln!(text, "| {} | {} | {said} | {after} |", outcome.fault, outcome.about);
+    }
+    let right = outcomes.iter().filter(|outcome| outcome.right).count();
+    let _ = writeln!(text, "\n{right} of {} right.", outcomes.len());
+    text
 }
 
 #[cfg(test)]
@@ -93,8 +115,8 @@ mod tests {
     #[test]
     fn a_table_says_how_and_how_soon() {
         let mut report = Report::new(vec!["x".into(), "y".into()]);
-        let direct = Measured { way: Way::Direct, first_frame_ms: Some(4), direct_ms: Some(9), code: None };
-        let relay = Measured { way: Way::Relay, direct_ms: None, ..direct.clone() };
+        let direct = Measured { way: Path::Direct, first_frame_ms: Some(4), direct_ms: Some(9), code: None };
+        let relay = Measured { way: Path::Relay, direct_ms: None, ..direct.clone() };
         report.add(0, 1, direct);
         report.add(1, 0, relay);
         let text = report.for_people();

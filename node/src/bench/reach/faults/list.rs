@@ -1,0 +1,316 @@
+//! The faults.
+
+use std::time::Duration;
+
+use super::{Ask, Before, Fault, Step};
+use crate::why::Code;
+
+/// Two hosts in the open and the founder.
+const OPEN: &str = "[host.founder]\n[host.a]\n[host.b]\n";
+/// Two routed sites without a firewall.
+const ROUTED: &str = "[site.a]\n[site.b]\n[host.founder]\n[host.a]\nsite = \"a\"\n[host.b]\nsite = \"b\"\n";
+/// Two homes.
+const HOMES: &str = "[site.a]\nnat = \"port-cone\"\n[site.b]\nnat = \"port-cone\"\n[host.founder]\n[host.other]\n[host.a]\nsite = \"a\"\n[host.b]\nsite = \"b\"\n";
+/// Two hosts on one LAN.
+const ONE_LAN: &str = "[site.home]\nnat = \"port-cone\"\n[host.founder]\n[host.other]\n[host.a]\nsite = \"home\"\n[host.b]\nsite = \"home\"\n";
+/// Two symmetric NATs, and a relay.
+const SYMMETRIC: &str = "[site.a]\nnat = \"symmetric-random\"\n[site.b]\nnat = \"symmetric-random\"\n[site.relay]\n[host.founder]\n[host.relay]\nsite = \"relay\"\nconfig = \"[data]\\nrelay = true\\n\"\n[host.a]\nsite = \"a\"\n[host.b]\nsite = \"b\"\n";
+/// The same, and nobody relays.
+const SYMMETRIC_ALONE: &str = "[site.a]\nnat = \"symmetric-random\"\n[site.b]\nnat = \"symmetric-random\"\n[host.founder]\n[host.other]\n[host.a]\nsite = \"a\"\n[host.b]\nsite = \"b\"\n";
+/// Two homes behind one carrier that does not hairpin.
+const CARRIER: &str = "[site.carrier]\nnat = { like = \"carrier\", hairpin = false }\nlan = \"100.64.0.0/24\"\n[site.a]\nnat = \"port-cone\"\nbehind = \"carrier\"\n[site.b]\nnat = \"port-cone\"\nbehind = \"carrier\"\n[host.founder]\n[host.other]\n[host.a]\nsite = \"a\"\n[host.b]\nsite = \"b\"\n";
+const FAMILIES: &str = "[site.a]\nnat = \"port-cone\"\n[site.b]\nfamilies = \"ipv6\"\n[host.founder]\n[host.other]\n[host.a]\nsite = \"a\"\n[host.b]\nsite = \"b\"\n";
+const NARROW: &str =
+    "[site.a]\nmtu = 1200\n[site.b]\n[host.founder]\n[host.a]\nsite = \"a\"\n[host.b]\nsite = \"b\"\n";
+const SLOW: &str = "[site.a]\ncable = { delay = \"300ms\" }\n[site.b]\n[host.founder]\n[host.a]\nsite = \"a\"\n[host.b]\nsite = \"b\"\n";
+const QUOTA: &str = "[site.a]\nnat = \"carrier-symmetric\"\n[site.b]\nnat = \"port-cone\"\n[host.founder]\n[host.other]\n[host.a]\nsite = \"a\"\n[host.b]\nsite = \"b\"\n";
+
+const NO_UDP: &[&str] = &["deny out udp", "deny in udp"];
+const NOTHING: &[&str] = &["deny out", "deny in"];
+const CONTROL_CLOSED: &[&str] =
+    &["deny out tcp 7440", "deny in tcp 7440", "deny out udp 7440", "deny in udp 7440"];
+const DATA_CLOSED: &[&str] = &["deny out udp 7441", "deny in udp 7441"];
+
+const fn fault(
+    name: &'static str,
+    about: &'static str,
+    case: &'static str,
+    before: Before,
+    steps: &'static [Step],
+    codes: &'static [Code],
+) -> Fault {
+    Fault { name, about, case, before, steps, ask: Ask::B, codes }
+}
+
+/// All of them.
+pub const ALL: &[Fault] = &[
+    fault("none", "nothing is wrong", OPEN, Before::Wanted, &[], &[Code::Direct]),
+    fault(
+        "same-lan",
+        "nothing is wrong, and both are on one LAN",
+        ONE_LAN,
+        Before::Wanted,
+        &[],
+        &[Code::DirectLocal],
+    ),
+    fault("behind-cones", "nothing is wrong between two homes", HOMES, Before::Wanted, &[], &[Code::Direct]),
+    fault("not-wanted", "no network is shared", OPEN, Before::Members, &[], &[Code::NotWanted]),
+    Fault {
+        ask: Ask::A,
+        ..fault("same-host", "both are one host", OPEN, Before::Members, &[], &[Code::SameHost])
+    },
+    Fault {
+        ask: Ask::Nobody,
+        ..fault("host-unknown", "nobody is called so", OPEN, Before::Members, &[], &[Code::HostUnknown])
+    },
+    fault(
+        "no-network",
+        "a's link is down",
+        OPEN,
+        Before::Passing,
+        &[Step::LinkDown("a")],
+        &[Code::NoNetwork],
+    ),
+    fault(
+        "no-route",
+        "a has lost its default route",
+        OPEN,
+        Before::Passing,
+        &[Step::RoutesGone("a")],
+        &[Code::NoRoute],
+    ),
+    fault(
+        "isolated",
+        "a's firewall lets nothing through",
+        HOMES,
+        Before::Passing,
+        &[Step::Firewall("a", NOTHING)],
+        &[Code::Isolated],
+    ),
+    fault(
+        "node-killed",
+        "b's node does not run",
+        OPEN,
+        Before::Passing,
+        &[Step::KillNode("b")],
+        &[Code::NodeNotRunning],
+    ),
+    fault(
+        "host-silent",
+        "b's firewall lets nothing through",
+        ROUTED,
+        Before::Passing,
+        &[Step::Firewall("b", NOTHING)],
+        &[Code::HostSilent],
+    ),
+    fault(
+        "wrong-identity",
+        "another host answers at b's address",
+        OPEN,
+        Before::Passing,
+        &[Step::Reborn("b")],
+        &[Code::WrongIdentity],
+    ),
+    fault(
+        "revoked-there",
+        "b was put out",
+        OPEN,
+        Before::Passing,
+        &[Step::Revoke("b")],
+        &[Code::RevokedThere],
+    ),
+    fault("revoked-here", "a was put out", OPEN, Before::Passing, &[Step::Revoke("a")], &[Code::RevokedHere]),
+    fault(
+        "families-differ",
+        "a has IPv4 alone, b IPv6 alone",
+        FAMILIES,
+        Before::Wanted,
+        &[],
+        &[Code::FamiliesDiffer],
+    ),
+    fault(
+        "udp-blocked-here",
+        "a's firewall drops UDP",
+        HOMES,
+        Before::Members,
+        &[Step::Firewall("a", NO_UDP)],
+        &[Code::UdpBlockedHere],
+    ),
+    fault(
+        "udp-blocked-there",
+        "b's firewall drops UDP",
+        HOMES,
+        Before::Members,
+        &[Step::Firewall("b", NO_UDP)],
+        &[Code::UdpBlockedThere],
+    ),
+    fault(
+        "udp-blocked-both",
+        "both firewalls drop UDP",
+        HOMES,
+        Before::Members,
+        &[Step::Firewall("a", NO_UDP), Step::Firewall("b", NO_UDP)],
+        &[Code::UdpBlockedBoth],
+    ),
+    fault(
+        "one-way-out",
+        "what a sends to b's data port is dropped before b",
+        ROUTED,
+        Before::Members,
+        &[Step::Firewall("b", &["deny in udp 7441"])],
+        &[Code::OneWayOut, Code::UdpBlockedThere],
+    ),
+    fault(
+        "one-way-in",
+        "what b's data port sends is dropped",
+        ROUTED,
+        Before::Members,
+        &[Step::Firewall("b", &["deny out udp 7441"])],
+        &[Code::OneWayIn, Code::UdpBlockedThere],
+    ),
+    fault(
+        "data-port",
+        "both firewalls drop the data port, other UDP passes",
+        ROUTED,
+        Before::Members,
+        &[Step::Firewall("a", DATA_CLOSED), Step::Firewall("b", DATA_CLOSED)],
+        &[Code::DataPortBlocked, Code::UdpBlockedBoth],
+    ),
+    fault(
+        "control-port",
+        "the control port is dropped, the data port passes",
+        ROUTED,
+        Before::Passing,
+        &[Step::Firewall("b", CONTROL_CLOSED)],
+        &[Code::ControlBlocked],
+    ),
+    fault(
+        "symmetric-both",
+        "two symmetric NATs, and a relay",
+        SYMMETRIC,
+        Before::Wanted,
+        &[],
+        &[Code::SymmetricBoth],
+    ),
+    fault(
+        "no-relay",
+        "two symmetric NATs, and nobody relays",
+        SYMMETRIC_ALONE,
+        Before::Wanted,
+        &[],
+        &[Code::NoRelay, Code::SymmetricBoth],
+    ),
+    fault(
+        "relay-killed",
+        "two symmetric NATs, and the relay's node is killed",
+        SYMMETRIC,
+        Before::Passing,
+        &[Step::KillNode("relay")],
+        &[Code::RelaysUnreachable, Code::RelaySilent],
+    ),
+    fault(
+        "relay-silent",
+        "two symmetric NATs, and the relay's data port is closed",
+        SYMMETRIC,
+        Before::Passing,
+        &[Step::Firewall("relay", DATA_CLOSED)],
+        &[Code::RelaySilent, Code::RelaysUnreachable],
+    ),
+    fault(
+        "no-hairpin",
+        "two homes behind one carrier that does not hairpin",
+        CARRIER,
+        Before::Wanted,
+        &[],
+        &[Code::NoHairpin],
+    ),
+    fault(
+        "carrier-quota",
+        "a carrier's symmetric NAT and a home",
+        QUOTA,
+        Before::Wanted,
+        &[],
+        &[Code::SearchSpent, Code::Searching, Code::Direct],
+    ),
+    fault(
+        "mtu-hole",
+        "long packets begin to vanish",
+        ROUTED,
+        Before::Passing,
+        &[Step::Cable("a", Duration::ZERO, 0.0, Some(1200))],
+        &[Code::MtuHole],
+    ),
+    fault(
+        "mtu-small",
+        "a's provider takes 1200 bytes, and says so",
+        NARROW,
+        Before::Wanted,
+        &[],
+        &[Code::MtuSmall],
+    ),
+    fault(
+        "lossy",
+        "a tenth of a's packets is lost",
+        ROUTED,
+        Before::Passing,
+        &[Step::Cable("a", Duration::ZERO, 0.1, None)],
+        &[Code::Lossy],
+    ),
+    fault("slow", "300 ms each way", SLOW, Before::Wanted, &[], &[Code::Slow]),
+    fault(
+        "unsteady",
+        "a's outside address changes again and again",
+        HOMES,
+        Before::Passing,
+        &[Step::KeepReaddressing("a")],
+        &[Code::Unsteady],
+    ),
+    fault(
+        "topology-forbids",
+        "the operator forbids the link",
+        OPEN,
+        Before::Members,
+        &[Step::Topology(
+            "name = \"lab\"\nshape = \"custom\"\n[hosts]\nf = \"{founder}\"\na = \"{a}\"\nb = \"{b}\"\n[[link]]\nbetween = [\"f\", \"a\"]\n",
+        )],
+        &[Code::TopologyForbids],
+    ),
+    fault(
+        "topology-routes",
+        "the operator leads everything over the founder",
+        OPEN,
+        Before::Members,
+        &[Step::Topology(
+            "name = \"lab\"\nshape = \"star\"\nhubs = [\"f\"]\n[hosts]\nf = \"{founder}\"\na = \"{a}\"\nb = \"{b}\"\n",
+        )],
+        &[Code::TopologyRoutes],
+    ),
+];
+
+#[cfg(test)]
+mod tests {
+    use std::collections::BTreeSet;
+
+    use consort_lab::case::Case;
+    use consort_lab::firewall::Rules;
+
+    use super::*;
+
+    #[test]
+    fn there_are_thirty_faults_and_each_makes_sense() {
+        let names: BTreeSet<&str> = ALL.iter().map(|fault| fault.name).collect();
+        assert!(names.len() == ALL.len() && names.len() >= 30, "{} names", names.len());
+        for fault in ALL {
+            let case = Case::parse(fault.case).unwrap_or_else(|faults| panic!("{}: {faults:?}", fault.name));
+            for host in ["founder", "a", "b"] {
+                assert!(case.hosts.iter().any(|found| found.name == host), "{}: no {host}", fault.name);
+            }
+            for step in fault.steps {
+                if let Step::Firewall(_, rules) = step {
+                    Rules::parse(rules.iter().copied()).unwrap();
+                }
+            }
+            assert!(!fault.codes.is_empty());
+        }
+    }
+}

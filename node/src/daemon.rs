@@ -32,7 +32,6 @@ use crate::state::dir::StateDir;
 use crate::state::keys::Keys;
 use crate::state::store::{Room, Store};
 use crate::telemetry;
-use crate::topology::Topology;
 
 /// How long a node with a ticket waits to be a member before it says that it is ready. It goes on trying after that.
 const MEMBER_WITHIN: Duration = Duration::from_secs(10);
@@ -129,9 +128,8 @@ pub async fn run(args: &NodeArgs, output: Output) -> Result<Exit, Failure> {
 
     let (ending, ends) = watch::channel(false);
     let (servers, api_tcp) = serve(&node, dir.path(), ends).await?;
-    let topology = topologies.watch();
     let keeper =
-        Keeper { config: config.clone(), keys, store, overlay: overlay.clone(), topology, members, fatal };
+        Keeper { config: config.clone(), keys, store, overlay: overlay.clone(), topologies, members, fatal };
     // Whatever the overlay decided before anybody listened is looked at first.
     let _looked_at_already = joined.try_send(());
     let keeper = tokio::spawn(keeper.run(joins));
@@ -285,7 +283,7 @@ struct Keeper {
     keys: Keys,
     store: Store,
     overlay: Overlay,
-    topology: watch::Receiver<Arc<Topology>>,
+    topologies: Topologies,
     members: watch::Sender<Option<Arc<Member>>>,
     fatal: mpsc::Sender<Failure>,
 }
@@ -316,7 +314,8 @@ impl Keeper {
             keys: &self.keys,
             store: &self.store,
             overlay: &self.overlay,
-            topology: self.topology.clone(),
+            topology: self.topologies.watch(),
+            topologies: self.topologies.clone(),
             fatal: self.fatal.clone(),
         };
         let member = start.member(membership).await?;

@@ -28,6 +28,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use zeroize::Zeroizing;
 
+use super::adapting::Adapting;
 use super::clock;
 use super::describe::Description;
 use super::engine::{self, Driver, Effects, EngineHandle};
@@ -43,6 +44,7 @@ use super::relay::serve::Server;
 use super::remote::call::Caller;
 use super::standalone::{Parts, Standalone};
 use super::tenant::Tenant;
+use super::topology::Topologies;
 use super::wanted::Wanted;
 use super::ways::Ways;
 use crate::config::resolved::{self, NodeConfig};
@@ -101,6 +103,8 @@ pub struct Start<'a> {
     pub overlay: &'a Overlay,
     /// The topology that holds.
     pub topology: watch::Receiver<Arc<Topology>>,
+    /// The way to add links to it.
+    pub topologies: Topologies,
     /// Hears of what the node cannot go on after.
     pub fatal: mpsc::Sender<Failure>,
 }
@@ -142,7 +146,7 @@ impl Start<'_> {
         let loop_ = Driver::new(core, inputs, effects);
 
         let mut tasks = JoinSet::new();
-        let fatal = self.fatal;
+        let (fatal, me) = (self.fatal, self.overlay.local_id());
         tasks.spawn(async move {
             if let Err(failure) = loop_.run().await {
                 // The daemon takes the first failure and ends; there is no second.
@@ -167,6 +171,7 @@ impl Start<'_> {
         tasks.spawn(peers.run());
         tasks.spawn(meet.relays.clone().run());
         tasks.spawn(meet.clone().run());
+        tasks.spawn(Adapting::new(me, data.clone(), self.topologies, meet.clone()).run());
         if self.config.map_ports {
             tasks.spawn(mapping.run());
         }

@@ -23,6 +23,7 @@
 //! | [`meet`] | overlay, vswitch | two hosts tell each other where they are; what is done where there is no direct path |
 //! | [`relay`] | overlay, vswitch | ways through other members, and others' through this host |
 //! | [`mapping`] | vswitch | a port at the router, for the data plane |
+//! | [`adapting`] | topology, vswitch | links that follow the traffic |
 //! | [`ways`] | topology, vswitch | what the operator's topology allows |
 //! | [`machines`], [`machine`] | scheduler, machine driver, vswitch | one task per machine of this host |
 //! | [`tenant`] | API, scheduler | what a tenant asks of slices, signed with his key |
@@ -34,6 +35,7 @@
 //! Invariants: one task owns each state, and its handle is the only way to it; every queue is bounded; what a peer sends is checked by the
 //! part it is for, and moves a counter there when it is refused.
 
+pub mod adapting;
 pub mod candidates;
 pub mod clock;
 pub mod describe;

@@ -202,7 +202,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         code: Code::UdpBlockedBoth,
-        holds: |facts| detour(facts) && udp_blocked(&facts.near) && far(facts, |far| udp_blocked(far)),
+        holds: |facts| detour(facts) && udp_blocked(&facts.near) && far(facts, udp_blocked),
         cause: "UDP does not pass at {near} nor at {far}: no member's datagram comes back to either",
         remedy: "allow outgoing UDP in both firewalls; until then the link goes inside the control plane, slower",
     },
@@ -214,7 +214,7 @@ const RULES: &[Rule] = &[
     },
     Rule {
         code: Code::UdpBlockedThere,
-        holds: |facts| detour(facts) && far(facts, |far| udp_blocked(far)),
+        holds: |facts| detour(facts) && far(facts, udp_blocked),
         cause: "UDP does not pass at {far}: no member's datagram comes back to it",
         remedy: "allow outgoing UDP in the firewall of {far}; until then the link goes inside the control plane, slower",
     },

@@ -180,12 +180,14 @@ impl Driver {
                 self.on_dial_failed(host, &said);
             }
             Some(Try::Direct { since }) if since == Duration::MAX => self.on_dial_failed(host, &error),
-            None | Some(Try::Direct { .. }) if is_worth_a_circuit(&host, &error) => match self.dial_through(host) {
-                Some(circuit) => {
-                    self.circuits.tries.insert(host, Try::Circuit { circuit, direct: error });
+            None | Some(Try::Direct { .. }) if is_worth_a_circuit(&host, &error) => {
+                match self.dial_through(host) {
+                    Some(circuit) => {
+                        self.circuits.tries.insert(host, Try::Circuit { circuit, direct: error });
+                    }
+                    None => self.on_dial_failed(host, &error),
                 }
-                None => self.on_dial_failed(host, &error),
-            },
+            }
             _ => self.on_dial_failed(host, &error),
         }
     }

@@ -44,7 +44,7 @@ pub(super) async fn reach(State(node): State<Arc<Node>>) -> Answer<Reach> {
         not_mapped,
         relays: member.meet.relays.serves(),
         relays_known: member.meet.peers.relays().len(),
-        relay: serde_json::to_value(&snapshot.relay).unwrap_or_default(),
+        relay: serde_json::to_value(snapshot.relay).unwrap_or_default(),
         dns: facts::names_can_be_looked_up().await,
     }))
 }

@@ -143,6 +143,11 @@ impl Meet {
         }
     }
 
+    /// A direct link to `host` is allowed from now on: the two meet at once.
+    pub fn introduce(&self, host: HostId) {
+        self.reach(host);
+    }
+
     /// Does what it takes to have a path to `host`, in a task of its own; one that is under way is not doubled.
     fn reach(&self, host: HostId) {
         {

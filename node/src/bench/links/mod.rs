@@ -25,6 +25,7 @@ mod traffic;
 mod turn;
 
 use std::ffi::OsString;
+use std::time::Duration;
 
 use consort_lab::enter::{self, Entry};
 use consort_lab::{reexec, usage};
@@ -67,17 +68,24 @@ fn measure(plan: &Plan, json: bool) -> Result<Exit, Failure> {
         entry.resident_idle_bytes = resident(contender, |spent| spent.resident_bytes)?;
         report.entries.push(entry);
     }
-    let before = usage::of_machine().map_err(lab_failure)?;
+    let (machine, own) = (usage::of_machine().map_err(lab_failure)?, own_cpu(&field)?);
     for round in 0..plan.rounds {
         take_turns(plan, round, &mut field, &mut report)?;
     }
-    report.machine = usage::of_machine().map_err(lab_failure)?.since(before);
+    report.machine = usage::of_machine().map_err(lab_failure)?.since(machine);
+    report.own_cpu = own_cpu(&field)?.saturating_sub(own);
     for (contender, entry) in field.contenders.iter().zip(&mut report.entries) {
         entry.resident_peak_bytes = resident(contender, |spent| spent.resident_bytes_peak)?;
     }
     report.absent = std::mem::take(&mut field.absent);
     Output { json }.document(&report.finished(plan), report::Finished::for_people)?;
     Ok(Exit::Done)
+}
+
+/// Processor time of the generators and of all contenders so far.
+fn own_cpu(field: &Field) -> Result<Duration, Failure> {
+    let generators = usage::of_process(std::process::id()).map_err(lab_failure)?.cpu;
+    field.contenders.iter().try_fold(generators, |sum, contender| Ok(sum + contender.spent()?.cpu))
 }
 
 /// One round: each contender once, beginning with another each time.

@@ -1,6 +1,7 @@
 //! Medians and ratios, for programs and for people.
 
 use std::collections::BTreeMap;
+use std::time::Duration;
 
 use consort_lab::usage::MachineUsage;
 use serde::Serialize;
@@ -62,6 +63,8 @@ pub(super) struct Report {
     pub(super) absent: Vec<Absent>,
     pub(super) calibration: Option<Calibration>,
     pub(super) machine: MachineUsage,
+    /// Of the processor time that went by: the generators' and the contenders'.
+    pub(super) own_cpu: Duration,
 }
 
 /// A contender as it is printed.
@@ -96,6 +99,9 @@ pub(super) struct Finished {
     congestion_control: &'static str,
     /// Part of the processor time wanted during the run that went to other guests of the same hardware.
     stolen_part: f64,
+    /// Part of the processor time spent that was neither the generators' nor the contenders': the kernel's own threads, the middle box, and
+    /// whatever else ran. Much more than in other runs means that the run was disturbed.
+    foreign_part: f64,
     calibration: Option<Calibration>,
     contenders: Vec<Row>,
     absent: Vec<Absent>,
@@ -130,6 +136,8 @@ impl Report {
             seconds: plan.duration.as_secs(),
             congestion_control: CONGESTION,
             stolen_part: self.machine.stolen.as_secs_f64() / wanted.as_secs_f64().max(f64::MIN_POSITIVE),
+            foreign_part: self.machine.busy.saturating_sub(self.own_cpu).as_secs_f64()
+                / self.machine.busy.as_secs_f64().max(f64::MIN_POSITIVE),
             contenders: self.entries.iter().map(|entry| self.row(entry)).collect(),
             ours_of_best_layer2_peer: self.against_best(),
             bar: bar::stands(plan.ground, &self),
@@ -200,13 +208,14 @@ impl Finished {
         ];
         let rows: Vec<[String; 11]> = self.contenders.iter().map(Row::cells).collect();
         let mut text = format!(
-            "{}, {} build, {} rounds of {} s, {} for all, {:.1} % of the processor time stolen\n{}",
+            "{}, {} build, {} rounds of {} s, {} for all, {:.1} % of the processor time stolen, {:.1} % foreign\n{}",
             self.ground,
             self.build,
             self.rounds,
             self.seconds,
             self.congestion_control,
             self.stolen_part * 100.0,
+            self.foreign_part * 100.0,
             table(heading, &rows)
         );
         text += "CPU: processes of both ends; MACHINE: all that ran, generators and kernel included; RTT p50/p99\n";

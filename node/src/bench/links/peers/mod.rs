@@ -61,7 +61,7 @@ pub(super) struct Peer {
     /// Writes what its two ends need and gives their command lines.
     prepare: fn(&Site) -> io::Result<[Vec<CommandLine>; 2]>,
     /// What is told to the running process of an end.
-    configure: Option<fn(&Site, usize, &Daemon) -> io::Result<()>>,
+    configure: Option<Configure>,
 }
 
 /// What an adapter gets to know.
@@ -103,6 +103,9 @@ const DAEMONS_MAX: usize = 2;
 fn log(side: usize, number: usize) -> String {
     format!("{side}-log{number}")
 }
+
+/// Tells the running process of an end (0 or 1) what it has to know.
+type Configure = fn(&Site, usize, &Daemon) -> io::Result<()>;
 
 /// A program with its arguments.
 type CommandLine = Vec<String>;

@@ -31,7 +31,8 @@ const BURST_BYTES_MIN: u64 = 128 * 1024;
 /// One leg as workers see it.
 #[derive(Debug)]
 struct Way {
-    from: Option<Via>,
+    /// Every address that the sender is known to have: it chooses among them for itself.
+    from: Vec<Via>,
     to: Option<Via>,
     header: [u8; RELAYED_BYTES],
     until: Instant,
@@ -97,7 +98,8 @@ impl RelayTable {
         };
         let refused = if now >= way.until {
             Some(&counters.expired)
-        } else if way.from.is_none_or(|from| from.address != origin.address || from.socket != origin.socket) {
+        } else if !way.from.iter().any(|from| from.address == origin.address && from.socket == origin.socket)
+        {
             Some(&counters.wrong_hop)
         } else if way.to.is_none() {
             Some(&counters.no_way)
@@ -219,15 +221,21 @@ impl Relays {
         self.legs.values().map(|leg| leg.until).min()
     }
 
-    /// What workers forward by, if it changed; `way` says where a host is.
-    pub(super) fn take_table(&mut self, way: impl Fn(PeerIndex) -> Option<Via>) -> Option<RelayTable> {
+    /// Whether anything is forwarded.
+    pub(super) fn any(&self) -> bool {
+        !self.legs.is_empty()
+    }
+
+    /// What workers forward by, if it changed; `ways` says where a host is, the way to send first.
+    pub(super) fn take_table(&mut self, ways: impl Fn(PeerIndex) -> Vec<Via>) -> Option<RelayTable> {
         if !std::mem::take(&mut self.changed) {
             return None;
         }
         let ways = self.legs.iter().map(|(token, leg)| {
             let onward = if leg.onward.is_some() { Onward::Relay } else { Onward::End };
             let header = relayed_header(onward, leg.tokens.outgoing);
-            (*token, Way { from: way(leg.from), to: way(leg.to), header, until: leg.until })
+            let to = ways(leg.to).first().copied();
+            (*token, Way { from: ways(leg.from), to, header, until: leg.until })
         });
         Some(RelayTable { ways: ways.collect(), cap: Arc::clone(&self.cap) })
     }
@@ -257,6 +265,11 @@ mod tests {
         (number < 9).then(|| Via::direct(([192, 0, 2, number], 9).into()))
     }
 
+    fn ways(peer: PeerIndex) -> Vec<Via> {
+        let other = Via::direct(([198, 51, 100, 1], 9).into());
+        way(peer).into_iter().chain((peer == testing::peer(1)).then_some(other)).collect()
+    }
+
     fn run(token: u32, bytes: usize) -> Vec<u8> {
         let mut run = relayed_header(Onward::Relay, token).to_vec();
         run.resize(bytes, 4);
@@ -272,10 +285,17 @@ mod tests {
         relays.set_policy(now, policy());
         let tokens = relays.open(now, &leg(None), a, b, &mut entropy).unwrap();
         let nowhere = relays.open(now, &leg(None), a, gone, &mut entropy).unwrap();
-        let table = relays.take_table(way).unwrap();
+        let table = relays.take_table(ways).unwrap();
         let counters = RelayCounters::default();
         let from = Origin::direct(([192, 0, 2, 1], 9).into());
         let elsewhere = Origin::direct(([192, 0, 2, 3], 9).into());
+        let also_there = Origin::direct(([198, 51, 100, 1], 9).into());
+        let mut bytes = run(tokens.incoming, 1000);
+        assert_eq!(
+            table.forward(now, &also_there, &mut bytes, 1000, &counters),
+            way(b),
+            "any of its addresses"
+        );
         let mut bytes = run(tokens.incoming, 1000);
         assert_eq!(table.forward(now, &from, &mut bytes, 1000, &counters), way(b));
         assert_eq!(bytes[..8], relayed_header(Onward::End, tokens.outgoing));
@@ -288,7 +308,7 @@ mod tests {
         assert_eq!(refused(now + Duration::from_secs(60), &from, tokens.incoming), None);
         let counts = counters.read();
         assert_eq!((counts.token_unknown, counts.wrong_hop, counts.no_way, counts.expired), (1, 1, 1, 1));
-        assert_eq!((counts.datagrams, counts.bytes, counts.over_rate), (1, 1000, 0));
+        assert_eq!((counts.datagrams, counts.bytes, counts.over_rate), (2, 2000, 0));
     }
 
     #[test]
@@ -297,7 +317,7 @@ mod tests {
         let mut relays = Relays::new();
         relays.set_policy(now, policy());
         let tokens = relays.open(now, &leg(None), testing::peer(1), testing::peer(2), &mut entropy).unwrap();
-        let table = relays.take_table(way).unwrap();
+        let table = relays.take_table(ways).unwrap();
         let counters = RelayCounters::default();
         let from = Origin::direct(([192, 0, 2, 1], 9).into());
         let mut passed = 0;
@@ -339,7 +359,7 @@ mod tests {
         assert_eq!(relays.counts(), (1, 2), "the one begun anew goes on");
         relays.remove_peer(peer(2));
         assert_eq!(relays.counts(), (0, 0));
-        relays.take_table(way).unwrap();
-        assert!(relays.take_table(way).is_none(), "nothing changed");
+        relays.take_table(ways).unwrap();
+        assert!(relays.take_table(ways).is_none(), "nothing changed");
     }
 }

@@ -397,7 +397,7 @@ impl Paths {
     /// What workers forward by, if it changed since the last time.
     pub(crate) fn take_table(&mut self) -> Option<RelayTable> {
         let peers = &self.peers;
-        self.relays.take_table(|peer| peers.get(&peer).and_then(Peer::way))
+        self.relays.take_table(|peer| peers.get(&peer).map(Peer::direct_ways).unwrap_or_default())
     }
 
     // ── time and outputs ──
@@ -512,19 +512,20 @@ impl Paths {
     /// Acts on a peer, and passes on what follows from it.
     fn with(&mut self, now: Instant, index: PeerIndex, act: impl FnOnce(&mut Peer, &mut Shared, Instant)) {
         let Some(peer) = self.peers.get_mut(&index) else { return };
-        let before = peer.way();
+        let legs = self.relays.any();
+        let (before, were) = (peer.way(), legs.then(|| peer.direct_ways()));
         act(peer, &mut self.shared, now);
-        let after = peer.way();
+        let (after, are) = (peer.way(), legs.then(|| peer.direct_ways()));
         if std::mem::take(&mut peer.changed) {
             self.changed.insert(index);
         }
         let (host, deadline) = (peer.host, peer.next_at(self.shared.blocked_until));
         self.set_deadline(index, deadline);
-        if before != after {
+        if were != are {
             self.relays.moved(index);
-            if let Some(to) = after {
-                self.relay_moved(host, to);
-            }
+        }
+        if let Some(to) = after.filter(|_| before != after) {
+            self.relay_moved(host, to);
         }
     }
 

@@ -640,6 +640,14 @@ impl Peer {
         chosen.filter(direct).or_else(newest).map(|track| track.via)
     }
 
+    /// Every way to the host itself that works, the best first.
+    pub(super) fn direct_ways(&self) -> Vec<Via> {
+        let best = self.way();
+        let working =
+            self.tracks.iter().filter(|track| track.direct() && track.alive()).map(|track| track.via);
+        best.into_iter().chain(working.filter(|via| Some(*via) != best)).collect()
+    }
+
     pub(super) fn ways(&self) -> Ways {
         let chosen = self.chosen_place().map(|place| (self.tracks[place].via, self.tracks[place].origin));
         let known = self.tracks.iter().filter(|track| track.alive() || !track.direct());

@@ -1,26 +1,26 @@
 //! Paths: where a datagram to a peer is sent, found by probes, measured and chosen.
 //!
 //! # What it owns
-//! Where this host can be reached ([`own`]), every way that is known to each peer ([`peer`], [`track`]) and which one its link uses ([`choice`]), port searches
-//! ([`search`]), and forwarding for others ([`forward`]). It refuses to know sessions, frames and sockets: time, randomness and datagrams are arguments, what is to be
-//! sent comes out of [`Paths::poll_output`].
+//! Where this host can be reached (`own`), every way that is known to each peer (`peer`, `track`) and which one its link uses (`choice`), port searches
+//! (`search`), and forwarding for others (`forward`). It refuses to know sessions, frames and sockets: time, randomness and datagrams are arguments, what is to be
+//! sent comes out of `Paths::poll_output`.
 //!
 //! # The story
 //! A *probe* asks a peer over one way; its *reply* shows that the way works both ways, how long it takes, and from where the peer saw the probe. Both carry a code made with
-//! a key that only the two hosts have ([`key`]); strangers get no answer, and no answer is longer than its question.
+//! a key that only the two hosts have (`key`); strangers get no answer, and no answer is longer than its question.
 //!
-//! 1. Members answer probes with what they saw: so a host learns its outside addresses and the kind of its NAT ([`nat`]).
+//! 1. Members answer probes with what they saw: so a host learns its outside addresses and the kind of its NAT (`nat`).
 //! 2. A link is wanted. What is known of the peer is probed at once; if nothing answers within a tenth of a second, node is asked for a *meeting*
 //!    ([`Event::MeetWanted`]): both ends learn the other's candidates and probe at the same time, so that each opens its own NAT
-//!    ([`schedule`]: the first probes live few hops).
-//! 3. Where one end's NAT gives each destination another port, the two search for one within a hard budget ([`search`]).
-//! 4. Until then, or if that fails, the link goes through a relay, which forwards by token and opens nothing ([`forward`]); datagrams are taken from any way, so that
+//!    (`schedule`: the first probes live few hops).
+//! 3. Where one end's NAT gives each destination another port, the two search for one within a hard budget (`search`).
+//! 4. Until then, or if that fails, the link goes through a relay, which forwards by token and opens nothing (`forward`); datagrams are taken from any way, so that
 //!    going over to a better one loses none.
 //! 5. Traffic that goes unanswered makes the path doubted: it and the others are probed at once, and another takes its place within a second. A host whose own
 //!    addresses change says so to its peers at once; what a session proves to come from elsewhere moves the link as well.
-//! 6. Only ways of links in use are kept open ([`keepalive`]).
+//! 6. Only ways of links in use are kept open (`keepalive`).
 //!
-//! Addresses on networks that this host itself is on are no ways at all ([`inside`]).
+//! Addresses on networks that this host itself is on are no ways at all (`inside`).
 //!
 //! Sources: RFC 4787 (kinds of NAT), RFC 8445 (ICE: candidates, checks, nomination), RFC 8489 (STUN), RFC 5128 (hole punching); and what was
 //! measured on machines like these (`notes/control-plane.md`).

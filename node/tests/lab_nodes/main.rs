@@ -8,6 +8,7 @@ mod mapping;
 mod meet;
 mod net;
 mod overlay;
+mod reach;
 mod slice;
 mod support;
 mod topology;

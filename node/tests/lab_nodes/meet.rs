@@ -2,7 +2,7 @@
 
 use consort_lab::case::{Case, World};
 use consort_node::bench::reach::crew::Crew;
-use consort_node::bench::reach::pair::{self, Patience, Way};
+use consort_node::bench::reach::pair::{self, Patience};
 use consort_node::control::api::{Peer, Reach};
 use consort_node::control::client::segment;
 use consort_node::demo::stage::{DEADLINE, awaited};
@@ -59,7 +59,7 @@ in_lab! {
     async fn two_hosts_behind_nats_of_their_own_meet_and_are_direct() {
         let mut crew = crew(&two_behind("port-cone", ONE_PUBLIC)).await;
         let measured = pair::measure(&mut crew, "a", "b", Patience { first: DEADLINE, direct: DEADLINE }).await.unwrap();
-        assert_eq!(measured.way, Way::Direct, "{measured:?}");
+        assert_eq!(measured.way, Path::Direct, "{measured:?}");
         assert!(measured.first_frame_ms.is_some(), "{measured:?}");
     }
 }

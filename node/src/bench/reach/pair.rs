@@ -93,7 +93,8 @@ pub async fn measure(
             measured.direct_ms = Some(milliseconds(started.elapsed()));
         }
         let (has_first, has_direct) = (measured.first_frame_ms.is_some(), measured.direct_ms.is_some());
-        if (has_first && has_direct) || (has_first && passed > patience.direct) || passed > patience.first {
+        let is_settled = has_first && (has_direct || passed > patience.direct);
+        if is_settled || passed > patience.first {
             break;
         }
         tokio::time::sleep(STEP).await;
@@ -150,23 +151,13 @@ impl Conversation {
     /// # Errors
     /// If one of them refuses, or does not hear of the network.
     pub async fn begin(crew: &mut Crew, first: &str, second: &str) -> Result<Self, Failure> {
-        let clients = [crew.client(first)?, crew.client(second)?];
+        let clients = (crew.client(first)?, crew.client(second)?);
         let network = format!("{first}-{second}");
-        let body = NetCreateBody { name: network.clone(), ipv4: None, ipv6: None, mtu: None };
-        let _: Network = clients[0].post("/v1/nets", &body).await?;
-        let own = join(&clients[0], &network).await?;
-        let other = awaited(&format!("{second} hears of {network}"), async || {
-            match join(&clients[1], &network).await {
-                Ok(address) => Ok(Some(address)),
-                // The news has not come yet.
-                Err(failure) if failure.code == "no_network" => Ok(None),
-                Err(failure) => Err(failure),
-            }
-        })
-        .await?;
+        let (own, other) = join_both(&clients, &network).await?;
         let begun = Instant::now();
         let (asking, answering) = (bind(crew, first, own).await?, bind(crew, second, other).await?);
         let to = SocketAddr::new(other, ECHO_PORT);
+        let clients = <[Client; 2]>::from(clients);
         Ok(Self { clients, network, asking, answering, to, tries: 0, begun })
     }
 
@@ -194,6 +185,26 @@ impl Conversation {
         }
         Ok(())
     }
+}
+
+/// Puts two hosts on a network that is made for them; their addresses on it.
+///
+/// # Errors
+/// If one of them refuses, or the second does not hear of the network.
+pub async fn join_both(clients: &(Client, Client), network: &str) -> Result<(IpAddr, IpAddr), Failure> {
+    let body = NetCreateBody { name: network.to_owned(), ipv4: None, ipv6: None, mtu: None };
+    let _: Network = clients.0.post("/v1/nets", &body).await?;
+    let first = join(&clients.0, network).await?;
+    let second = awaited(&format!("the other host hears of {network}"), async || {
+        match join(&clients.1, network).await {
+            Ok(address) => Ok(Some(address)),
+            // The news has not come yet.
+            Err(failure) if failure.code == "no_network" => Ok(None),
+            Err(failure) => Err(failure),
+        }
+    })
+    .await?;
+    Ok((first, second))
 }
 
 async fn join(client: &Client, name: &str) -> Result<IpAddr, Failure> {

@@ -423,7 +423,9 @@ fn choose_observers(peers: &[PeerStatus], known: &BTreeMap<HostId, Known>) -> Ve
         .iter()
         .filter_map(|peer| {
             let PeerState::Connected { direction, .. } = peer.state else { return None };
-            let openness = match known.get(&peer.host)?.whereabouts.nat.kind {
+            // Over a stream it would see a socket of its own.
+            let known = known.get(&peer.host).filter(|known| known.stream.is_none())?;
+            let openness = match known.whereabouts.nat.kind {
                 NatKind::None => 0,
                 NatKind::Unknown => 1,
                 NatKind::EndpointIndependent => 2,

@@ -508,11 +508,10 @@ fn needs_relay(facts: &Facts) -> bool {
 /// No datagram comes back, and it is not only the data port.
 fn udp_blocked(side: &Side) -> bool {
     // The data plane says so after a minute; before it, that nothing answers, and that no connection is over UDP though that is tried first.
-    let silent = side.nat == Nat::Unknown
-        && side.observed.is_empty()
-        && side.members_connected > 0
-        && tried_in_vain(side);
-    !side.quic_somewhere && (side.nat == Nat::Blocked || silent)
+    let silent = side.nat == Nat::Unknown && side.observed.is_empty() && tried_in_vain(side);
+    let by_stream = side.link.up && side.link.path == Path::RelayStream;
+    let said = side.nat == Nat::Blocked || side.members_connected > 0 && (silent || by_stream);
+    !side.quic_somewhere && said
 }
 
 /// No datagram comes back to the data port, though UDP passes elsewhere.

@@ -36,8 +36,12 @@ async fn why(crew: &Crew, a: &str, b: &str) -> Explanation {
 
 async fn peer(crew: &Crew, a: &str, b: &str) -> Peer {
     let host = pair::host_id(&crew.client(b).unwrap()).await.unwrap();
-    let peers: Vec<Peer> = crew.client(a).unwrap().get("/v1/peers").await.unwrap();
-    peers.into_iter().find(|peer| peer.host == host).expect("the other host is known")
+    awaited("the other host is known", async || {
+        let peers: Vec<Peer> = crew.client(a)?.get("/v1/peers").await?;
+        Ok(peers.into_iter().find(|peer| peer.host == host))
+    })
+    .await
+    .unwrap()
 }
 
 /// Puts both on a network of their own, which stays.

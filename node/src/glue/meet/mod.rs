@@ -50,6 +50,9 @@ const DIRECT_FIRST: Duration = Duration::from_millis(700);
 /// How long a way through a relay has before the last resort is taken.
 const RELAYS_FIRST: Duration = Duration::from_millis(1_500);
 
+/// How long a direct path that can be expected has before the last resort is taken: a port search may take longer, but frames wait for nobody so long.
+const STREAM_AFTER: Duration = Duration::from_secs(3);
+
 /// Hosts told at once when this host's candidates change.
 const TOLD_MAX: usize = 32;
 
@@ -182,8 +185,11 @@ impl Meet {
         if is_around {
             return;
         }
-        if prospect != Prospect::Nothing && !self.relays.routes(host).is_empty() {
-            tokio::time::sleep(RELAYS_FIRST).await;
+        let has_relay = !self.relays.routes(host).is_empty();
+        match prospect {
+            Prospect::Direct => tokio::time::sleep(STREAM_AFTER).await,
+            Prospect::Relay if has_relay => tokio::time::sleep(RELAYS_FIRST).await,
+            Prospect::Relay | Prospect::Nothing => {}
         }
         if self.chosen(host).is_none() && self.is_wanted(host) {
             self.streams.open_to(host).await;

@@ -18,7 +18,7 @@
 //! - What was tried is what is kept: when the pair wants much more than at its trial, or the others have left the way around to it, the link goes and has to
 //!   prove itself anew. Back on the way around is never worse than leaving it alone.
 //! - *No flapping*: traffic has to last before a link is added and to be gone long before it is dropped; a place is taken from another link only by a pair
-//!   with [`MOVE_FACTOR`] times its profit, not before [`HOLD_MIN`], and each pair that comes back after it had to yield has to wait and to be hotter twofold.
+//!   with `MOVE_FACTOR` times its profit, not before `HOLD_MIN`, and each pair that comes back after it had to yield has to wait and to be hotter twofold.
 //!
 //! Sources: Sundararaj, Gupta, Dinda 2005, for inference from traffic and greedy adaptation; the bounds are this crate's own.
 

@@ -11,6 +11,7 @@ use std::{
     collections::BTreeMap,
     net::UdpSocket,
     sync::atomic::{AtomicU64, Ordering::Relaxed},
+    time::Duration,
 };
 
 use consort_lab::sysctl;
@@ -38,6 +39,15 @@ impl Flow {
         flow
     }
 
+    /// The numbers of what still comes: whether a datagram is late or lost.
+    fn what_follows(&self) -> Vec<u64> {
+        self.to.set_read_timeout(Some(Duration::from_millis(500))).unwrap();
+        let mut place = [0; BYTES_MAX];
+        let next =
+            |_| self.to.recv(&mut place).ok().map(|_| u64::from_le_bytes(place[..8].try_into().unwrap()));
+        (0..WINDOW).map_while(next).collect()
+    }
+
     /// The same two sockets, the other way.
     pub(crate) fn back(&self) -> Self {
         let again = |socket: &UdpSocket| socket.try_clone().unwrap();
@@ -58,11 +68,12 @@ impl Flow {
                         panic!("datagram {number} of {} did not arrive: {error}", sent.load(Relaxed))
                     });
                     let arrived = u64::from_le_bytes(place[..8].try_into().unwrap());
-                    assert_eq!(
-                        (arrived, len),
-                        (number, (self.bytes)(number)),
-                        "out of order, lost or changed"
+                    assert!(
+                        arrived == number,
+                        "{number} was due, {arrived} came, then {:?}",
+                        self.what_follows()
                     );
+                    assert_eq!(len, (self.bytes)(number), "datagram {number} was changed");
                     received.store(number + 1, Relaxed);
                 }
             });

@@ -1,6 +1,6 @@
 //! Other programs that join two hosts, through small adapters: how each is told who it is and where the other end is.
 //!
-//! A [`Peer`] is a description; [`start`] does the same for all: gets the command lines, starts the processes in the two hosts, waits for
+//! A [`Peer`] is a description; [`Peer::start`] does the same for all: gets the command lines, starts the processes in the two hosts, waits for
 //! their device, gives it an MTU and an address, and sees a datagram through. Keys and settings are files in the lab's own tmpfs. The processes
 //! are in the hosts' namespaces and end with them. Whoever does not start is told of with a reason and never left out in silence.
 //!

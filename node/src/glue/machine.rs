@@ -49,7 +49,8 @@ const LOOK_EVERY: Duration = Duration::from_secs(3);
 /// Wishes of tenants waiting for one machine; who asks faster waits.
 pub(super) const WISHES_WAITING_MAX: usize = 16;
 
-/// TAP queues of an interface. More than one pays only with several workers on one flow-rich machine, and each costs a descriptor.
+/// TAP queues of an interface. More than one could break the order inside a flow whose two ends begin at once: the kernel moves it to the queue its
+/// answers are written to while frames still wait in the first.
 const QUEUES: u16 = 1;
 
 /// What the engine wants of a machine. Only the latest counts, so the engine never waits for a machine that is busy.

@@ -22,7 +22,6 @@ use consort_scheduler::limits::TERM_MAX;
 use consort_scheduler::resources::Resources;
 use consort_scheduler::slice::id::SliceId;
 use consort_scheduler::slice::spec::Category;
-use consort_vswitch::tap::QUEUES_MAX;
 use consort_vswitch::{DataPlane, DataPlaneConfig, Event, NetworkId, SharedSecret, StaticSecret};
 use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
@@ -127,13 +126,8 @@ impl Start<'_> {
         let (peers, news) = Peers::new(self.overlay.clone(), data.clone(), hosts, ways.clone());
         let (meet, mapping) = meet(self.config, self.overlay, &data, &news, &ways, &wanted);
         let networks = Networks::new(data.clone(), self.overlay.local_id(), self.config.mtu, wanted.clone());
-        let parts = Parts {
-            overlay: self.overlay.clone(),
-            data: data.clone(),
-            store: self.store.clone(),
-            wanted,
-            queues: self.config.data_workers.get().min(QUEUES_MAX),
-        };
+        let parts =
+            Parts { overlay: self.overlay.clone(), data: data.clone(), store: self.store.clone(), wanted };
         let (standalone, by_themselves) =
             Standalone::new(self.keys.identity.clone(), membership.overlay, parts);
         let core = self.engine(categories)?;

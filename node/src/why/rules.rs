@@ -392,6 +392,12 @@ const RULES: &[Rule] = &[
         remedy: "wait some seconds",
     },
     Rule {
+        code: Code::NotWanted,
+        holds: |facts| dead(facts) && !wanted(facts),
+        cause: "there is no link because {near} and {far} share no network; nothing is known to stand in its way",
+        remedy: "",
+    },
+    Rule {
         code: Code::DnsGone,
         holds: |facts| facts.near.dns == Some(false),
         cause: "{near} cannot look names up; nothing of Consort needs them, and the path is as it should be",
@@ -412,12 +418,6 @@ const RULES: &[Rule] = &[
         code: Code::Direct,
         holds: |facts| facts.near.link.up && facts.path() == Path::Direct,
         cause: "the link is direct",
-        remedy: "",
-    },
-    Rule {
-        code: Code::NotWanted,
-        holds: |facts| dead(facts) && !wanted(facts),
-        cause: "there is no link because {near} and {far} share no network; nothing is known to stand in its way",
         remedy: "",
     },
     Rule {

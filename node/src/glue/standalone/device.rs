@@ -27,13 +27,16 @@ const NAME_BYTES_MAX: usize = 15;
 /// Devices of the default name on one host; more than networks it can be on.
 const DEFAULT_NAMES_MAX: usize = 1_000;
 
+/// Queues of a device. With more, the kernel moves a flow to the queue that its answers are written to, and so to another worker, while frames still wait
+/// in the first: the order inside the flow would break there. Frames that arrive are written by all workers, whatever the number.
+const QUEUES: usize = 1;
+
 /// How a device shall be.
 #[derive(Debug, Clone)]
 pub(super) struct DeviceSpec {
     pub(super) name: String,
     pub(super) mac: MacAddr,
     pub(super) mtu: u16,
-    pub(super) queues: usize,
     pub(super) addresses: BTreeSet<(IpAddr, u8)>,
 }
 
@@ -52,8 +55,7 @@ impl Device {
             let what = format!("`--device`: this host has a device {} already", spec.name);
             return Err(Failure::refused("device_exists", what).remedy("give another name with --device"));
         }
-        let queues =
-            TapQueue::open(&spec.name, spec.queues).map_err(|error| not_opened(&spec.name, &error))?;
+        let queues = TapQueue::open(&spec.name, QUEUES).map_err(|error| not_opened(&spec.name, &error))?;
         let descriptors: io::Result<Vec<OwnedFd>> =
             queues.iter().map(|queue| queue.as_fd().try_clone_to_owned()).collect();
         let descriptors = descriptors.map_err(|error| refused("keep", &spec.name, &error))?;

@@ -93,8 +93,6 @@ pub struct Parts {
     pub store: Store,
     /// Where it says which hosts it wants linked.
     pub wanted: Wanted,
-    /// Queues of each device: one for each thread that moves frames.
-    pub queues: usize,
 }
 
 /// The task.

@@ -18,6 +18,21 @@ use crate::{
 const FRAME_OVERHEAD: u16 = 36;
 const _: () = assert!(FRAME_OVERHEAD as usize == DATA_OVERHEAD && INNER_BYTES == 4 && BASE > FRAME_OVERHEAD);
 
+/// Datagrams of a session below which nothing is said of loss: chance alone would speak.
+const LOSS_SAMPLE_MIN: u64 = 256;
+/// Datagrams of a session that may be missing without a word: the search for the path's largest datagram loses those that are too large,
+/// three for each size it tries, and a path that changes may cost some more.
+const PROBES_LOST_MAX: u64 = 32;
+
+/// The part of a session's datagrams that were lost on the way to this host.
+#[expect(clippy::cast_precision_loss, reason = "a ratio for people")]
+fn loss(opened: u64, sealed: u64) -> f64 {
+    if sealed < LOSS_SAMPLE_MIN {
+        return 0.0;
+    }
+    sealed.saturating_sub(opened).saturating_sub(PROBES_LOST_MAX) as f64 / sealed as f64
+}
+
 impl Link {
     pub(super) fn wanted(&self) -> bool {
         self.channels.values().any(Channel::wanted)
@@ -71,8 +86,7 @@ impl Link {
         let session = self.slots.current();
         let loss = session.map_or(0.0, |session| {
             let (opened, sealed) = session.opened();
-            #[expect(clippy::cast_precision_loss, reason = "a ratio for people")]
-            if sealed == 0 { 0.0 } else { 1.0 - (opened.min(sealed) as f64 / sealed as f64) }
+            loss(opened, sealed)
         });
         LinkSnapshot {
             peer: self.host,
@@ -103,5 +117,18 @@ impl Link {
                 .collect(),
             counts: self.counters.read(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn probes_that_were_too_large_are_no_loss_and_a_young_session_has_none() {
+        assert!(loss(4, 8) < 1e-9);
+        assert!(loss(256 - PROBES_LOST_MAX, 256) < 1e-9);
+        assert!(loss(10_000, 9_990) < 1e-9);
+        assert!((0.09..0.1).contains(&loss(9_000, 10_000)));
     }
 }

@@ -73,7 +73,6 @@ impl Task {
             name: place.device.clone(),
             mac: place.mac,
             mtu: definition.draft.mtu,
-            queues: self.parts.queues,
             addresses: with_lengths(definition, place.ipv4.map(IpAddr::from), place.ipv6.map(IpAddr::from)),
         }
     }

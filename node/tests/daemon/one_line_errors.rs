@@ -148,9 +148,7 @@ fn what_is_not_there_yet_is_refused_in_a_plain_sentence() {
     for command in [
         &["slice", "grow", "mpi", "--machines", "2"][..],
         &["image", "pull", "x"],
-        &["net", "create", "x"],
-        &["topology", "show"],
-        &["why", "a"],
+        &["net", "capture", "x"],
         &["machine", "migrate", "x"],
     ] {
         let (code, line) = said(&run(command));

@@ -10,11 +10,11 @@
 //! |---|---|
 //! | [`args`] | what was asked for |
 //! | [`kinds`] | the kinds of gateway of the matrix, as text of a case |
-//! | [`crew`] | nodes on the hosts of a [`World`](consort_lab::case::World) |
+//! | [`crew`] | nodes on the hosts of a [`World`] |
 //! | [`pair`] | one pair, measured |
-//! | [`report`] | the table for people and the document for programs |
+//! | `report` | the table for people and the document for programs |
 //! | [`faults`] | faults put in on purpose, and what `consort why` must say |
-//! | [`idle`] | what nodes cost that have nothing to do |
+//! | `idle` | what nodes cost that have nothing to do |
 //!
 //! Refuses to know how paths are found: it asks the daemons as any user would, and sends frames through the hosts' own sockets.
 

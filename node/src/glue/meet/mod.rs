@@ -13,7 +13,7 @@
 //! | this | who meets whom, and when the next means is taken |
 //!
 //! A meeting is asked for by the data plane, ever more seldom while none succeeds, and again when this host's own candidates change: those it has links
-//! with learn at once where it is now. At most [`MEETINGS_MAX`] at a time, one for each host. Refuses to know: probes, NATs, choice of paths.
+//! with learn at once where it is now. At most `MEETINGS_MAX` at a time, one for each host. Refuses to know: probes, NATs, choice of paths.
 
 pub mod facts;
 pub mod message;

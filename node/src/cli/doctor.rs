@@ -147,7 +147,7 @@ fn port_mapping(reach: &Reach) -> Check {
             NAME,
             Verdict::Warning,
             format!("the router opens no port ({why})"),
-            "switch UPnP, NAT-PMP or PCP on in the router, or forward the data port by hand; paths are found without it too",
+            "switch NAT-PMP or PCP on in the router, or forward the data port by hand; paths are found without it too",
         ),
     }
 }

@@ -299,13 +299,13 @@ const RULES: &[Rule] = &[
         code: Code::SymmetricBoth,
         holds: |facts| detour(facts) && facts.near.nat.is_hard() && far(facts, |far| far.nat.is_hard()),
         cause: "both NATs choose another outside address for each destination ({near}: {nat}; {far}: {nat_far}), so neither can tell the other where to send",
-        remedy: "open a port for one of them: UPnP, NAT-PMP or PCP in its router (the node asks by itself), or forward the data port by hand",
+        remedy: "open a port for one of them: NAT-PMP or PCP in its router (the node asks by itself), or forward the data port by hand",
     },
     Rule {
         code: Code::SearchSpent,
         holds: |facts| detour(facts) && one_hard(facts) && facts.near.link.search_spent,
         cause: "one NAT chooses another outside address for each destination, and the search for it ended without success within its budget",
-        remedy: "it is tried again by itself; a port opened in that router (UPnP, NAT-PMP, PCP or by hand) makes it certain",
+        remedy: "it is tried again by itself; a port opened in that router (NAT-PMP, PCP or by hand) makes it certain",
     },
     Rule {
         code: Code::NatUnknown,

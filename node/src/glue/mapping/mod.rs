@@ -1,11 +1,11 @@
-//! A port at the router: asked for by PCP, NAT-PMP or UPnP, told to the data plane as a candidate, renewed, and given back at the end.
+//! A port at the router: asked for by PCP or NAT-PMP, told to the data plane as a candidate, renewed, and given back at the end.
 //!
 //! ```text
-//!  gateway of the default route ─▶ PCP, which falls back to NAT-PMP ─▶ UPnP ─▶ mapped: renewed at half its life
-//!                                                              └─▶ none: asked again after RETRY (another network, another router)
+//!  gateway of the default route ─▶ PCP, which falls back to NAT-PMP ─▶ mapped: renewed at half its life
+//!                                                     └─▶ none: asked again after RETRY (another network, another router)
 //! ```
 //! Owns: the mapping. Refuses to know: what the address is used for. What a router says is tried by the data plane like any candidate; a router that
-//! lies wins nothing. Sources: RFC 6887, RFC 6886, UPnP IGD WANIPConnection:2. IPv4 only: IPv6 needs no mapping, and firewalls that
+//! lies wins nothing. Sources: RFC 6887, RFC 6886. IPv4 only: IPv6 needs no mapping, and firewalls that
 //! would open by PCP are met by both sides probing at once.
 
 mod gateway;
@@ -158,5 +158,5 @@ async fn ended(ends: &mut watch::Receiver<bool>) {
 /// A mapping by whichever protocol the router speaks.
 async fn obtain(port: u16) -> Result<Lease, String> {
     let gateway = Gateway::of_default_route()?;
-    lease::obtain(gateway, port).await
+    obtain_by_datagram(gateway, port).await
 }

@@ -59,14 +59,19 @@ pub(crate) fn close_from(first: u32) -> io::Result<()> {
     if outcome == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
 }
 
-/// Gives signals back the meaning that a fresh program expects: nothing blocked, `SIGPIPE` ends.
+/// Gives signals back the meaning that a fresh program expects: nothing blocked, nothing ignored. What the daemon ignores (`SIGPIPE`, as every Rust
+/// program; `SIGHUP` under nohup(1)) would be ignored by every program of the machine otherwise: a disposition of "ignore" survives exec.
 #[expect(
     unsafe_code,
     reason = "setting a signal's disposition is unsafe in nix because of handlers; none is set here"
 )]
 pub(crate) fn reset_signals() -> nix::Result<()> {
-    // SAFETY: The default disposition involves no handler.
-    unsafe { nix::sys::signal::signal(Signal::SIGPIPE, nix::sys::signal::SigHandler::SigDfl)? };
+    // Nobody can ignore these two, and the kernel refuses to be asked.
+    let settable = |signal: &Signal| !matches!(signal, Signal::SIGKILL | Signal::SIGSTOP);
+    for signal in Signal::iterator().filter(settable) {
+        // SAFETY: The default disposition involves no handler.
+        unsafe { nix::sys::signal::signal(signal, nix::sys::signal::SigHandler::SigDfl)? };
+    }
     SigSet::empty().thread_set_mask()
 }
 

@@ -2,7 +2,7 @@
 
 use std::fs;
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use consort_machine::session::{ExecRequest, WinSize};
 use consort_machine::wire::Frame;
 use tokio::io::AsyncWriteExt;
@@ -21,6 +21,7 @@ pub(crate) const TESTS: &[Test] = &[
     ("the_guest_program_cannot_be_written", the_guest_program_cannot_be_written),
     ("init_cannot_be_looked_into", init_cannot_be_looked_into),
     ("the_image_is_not_written", the_image_is_not_written),
+    ("no_signal_is_ignored_or_blocked", no_signal_is_ignored_or_blocked),
     ("exit_codes_come_back", exit_codes_come_back),
     ("input_and_both_outputs_are_carried", input_and_both_outputs_are_carried),
     ("a_terminal_is_a_terminal", a_terminal_is_a_terminal),
@@ -243,6 +244,21 @@ fn the_image_is_not_written(world: &World) -> Result<Outcome> {
             );
             Ok(Passed)
         })
+    })
+}
+
+/// The worlds ignore `SIGHUP`, as a daemon under nohup(1) does, and `SIGPIPE`, as every Rust program. Of the signals with a name, that is: those
+/// above are the C library's own and the tenant's.
+fn no_signal_is_ignored_or_blocked(world: &World) -> Result<Outcome> {
+    let spec = world.spec();
+    world.with_machine(&spec, |id, _| {
+        let status = world.run(id, &["cat", "/proc/self/status"])?.stdout;
+        for field in ["SigIgn:", "SigBlk:"] {
+            let set = status.lines().find_map(|line| line.strip_prefix(field)).context("a set of signals")?;
+            let named = u64::from_str_radix(set.trim(), 16)? & 0x7fff_ffff;
+            ensure!(named == 0, "{field} {named:#x}");
+        }
+        Ok(Passed)
     })
 }
 

@@ -22,6 +22,7 @@ mod world;
 
 use std::process::ExitCode;
 
+use nix::sys::signal::{SigHandler, Signal};
 use world::World;
 
 /// A test: its name and what it does.
@@ -64,7 +65,18 @@ fn main() -> ExitCode {
     if ok { ExitCode::SUCCESS } else { ExitCode::FAILURE }
 }
 
+/// The daemon as nohup(1) starts it: no machine may notice.
+#[expect(
+    unsafe_code,
+    reason = "setting a signal's disposition is unsafe in nix because of handlers; none is set here"
+)]
+fn ignore_hang_up() {
+    // SAFETY: "Ignore" involves no handler.
+    unsafe { nix::sys::signal::signal(Signal::SIGHUP, SigHandler::SigIgn) }.expect("SIGHUP can be ignored");
+}
+
 fn run_here(name: &str, filters: &[String]) -> ExitCode {
+    ignore_hang_up();
     let world = match World::open(name) {
         Ok(world) => world,
         // Only this is for the host to allow; any other failure is a fault.

@@ -33,5 +33,7 @@ pub mod privilege;
 
 pub mod state;
 pub mod telemetry;
+#[cfg(test)]
+mod testing;
 pub mod topology;
 pub mod why;

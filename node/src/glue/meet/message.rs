@@ -80,24 +80,6 @@ mod tests {
     #[test]
     fn the_fuzz_target_runs_for_a_moment() {
         let valid = encode(&full());
-        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-        let mut random = || {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            usize::try_from(state >> 8).unwrap()
-        };
-        for round in 0..20_000 {
-            let mut data = valid.clone();
-            match round % 3 {
-                0 => data = (0..random() % 96).map(|_| random().to_le_bytes()[0]).collect(),
-                1 => {
-                    let at = random() % data.len();
-                    data[at] ^= 1 << (random() % 8);
-                }
-                _ => data.truncate(random() % data.len()),
-            }
-            fuzz(&data);
-        }
+        crate::testing::fuzz_for_a_moment(&[valid], fuzz);
     }
 }

@@ -461,25 +461,7 @@ mod tests {
     fn the_fuzz_target_runs_for_a_moment() {
         let definition = postcard::to_stdvec(&draft()).unwrap();
         let valid = [Claim::issue(&keys(2), overlay(9), statement()).signed.encode(), definition];
-        let mut state = 0x9e37_79b9_7f4a_7c15_u64;
-        let mut random = || {
-            state ^= state << 13;
-            state ^= state >> 7;
-            state ^= state << 17;
-            state
-        };
-        for round in 0..20_000 {
-            let mut data = valid[round % 2].clone();
-            match round % 3 {
-                0 => data = (0..random() % 96).map(|_| random().to_le_bytes()[0]).collect(),
-                1 => {
-                    let at = usize::try_from(random()).unwrap() % data.len();
-                    data[at] ^= 1 << (random() % 8);
-                }
-                _ => data.truncate(usize::try_from(random()).unwrap() % data.len()),
-            }
-            fuzz(&data);
-        }
+        crate::testing::fuzz_for_a_moment(&valid, fuzz);
     }
 
     #[test]

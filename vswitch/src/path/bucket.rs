@@ -30,6 +30,12 @@ impl Bucket {
         enough
     }
 
+    /// Whether there are so many.
+    pub(super) fn has(&mut self, now: Instant, count: u32) -> bool {
+        self.fill(now);
+        self.level >= u64::from(count) * UNIT
+    }
+
     fn fill(&mut self, now: Instant) {
         let micros = now.saturating_duration_since(self.at).as_micros();
         let micros = u64::try_from(micros).unwrap_or(u64::MAX);

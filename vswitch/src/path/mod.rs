@@ -75,7 +75,7 @@ pub use view::{PathReason, PathResult, PathView, PathsSnapshot, PeerPaths, Searc
 use forward::Relays;
 use own::Own;
 use peer::{Named, Peer};
-use search::{Act, Search};
+use search::{Act, MAPPINGS_MAX, MAPPINGS_PER_SECOND, SOCKETS, Search};
 
 /// Probes a second of all bursts, and at once: some links that open together; a port search has a budget of its own.
 const PROBES_PER_SECOND: u32 = 200;
@@ -176,6 +176,8 @@ pub(crate) struct Paths {
     by_host: HashMap<HostId, PeerIndex>,
     relays: Relays,
     search: Option<Search>,
+    /// What the NAT before this host can bear, whichever peer is searched for.
+    mappings: bucket::Bucket,
     deadlines: BTreeSet<(Instant, PeerIndex)>,
     deadline_of: HashMap<PeerIndex, Instant>,
     /// Peers whose links must see other ways.
@@ -213,6 +215,7 @@ impl Paths {
             by_host: HashMap::new(),
             relays: Relays::new(),
             search: None,
+            mappings: bucket::Bucket::new(now.at, MAPPINGS_PER_SECOND, MAPPINGS_MAX),
             inside: inside::Inside::default(),
             deadlines: BTreeSet::new(),
             deadline_of: HashMap::new(),
@@ -450,19 +453,27 @@ impl Paths {
 
     fn begin_search(&mut self, now: Instant, index: PeerIndex) {
         let Some(peer) = self.peers.get_mut(&index) else { return };
-        if !peer.search_due(now) || self.search.is_some() {
+        if !peer.search_due(now) {
             return;
         }
         let (own, theirs) = (self.shared.own.nat(), peer.nat());
         let easy = |kind: NatKind| matches!(kind, NatKind::None | NatKind::EndpointIndependent);
+        let is_hard = own.kind.is_hard() && easy(theirs.kind);
         let (outside, inside) = peer.outside();
         let Some(first) = outside.first().copied() else { return };
-        let search = if own.kind.is_hard() && easy(theirs.kind) {
-            Search::hard(now, index, first)
-        } else if easy(own.kind) && theirs.kind.is_hard() {
-            Search::easy(now, index, first.ip(), theirs.ports, &inside, &mut self.shared.entropy)
-        } else {
+        if !is_hard && !(easy(own.kind) && theirs.kind.is_hard()) {
             return;
+        }
+        if self.search.is_some() || is_hard && !self.mappings.has(now, SOCKETS.into()) {
+            return self.with(now, index, |peer, _, now| peer.put_search_off(now));
+        }
+        if peer.is_search_put_off() {
+            // The other end searches from the meeting on, too: one end's half finds nothing alone.
+            return self.with(now, index, |peer, _, now| peer.meet_for_search(now));
+        }
+        let search = match is_hard {
+            true => Search::hard(now, index, first),
+            false => Search::easy(now, index, first.ip(), theirs.ports, &inside, &mut self.shared.entropy),
         };
         peer.search_began(now);
         self.search = Some(search);
@@ -473,15 +484,15 @@ impl Paths {
         let Some(search) = &mut self.search else { return };
         search.put_off(beside);
         let index = search.peer;
-        let found = self.peers.get(&index).is_none_or(Peer::direct_alive);
-        if found || search.over(now) {
+        let is_in_vain = self.peers.get(&index).is_none_or(|peer| !peer.is_search_wanted());
+        if is_in_vain || search.over(now) {
             return self.end_search();
         }
         while let Some(act) = self.search.as_mut().and_then(|search| search.take(now)) {
             let (socket, to, hops) = match act {
-                Act::Probe(socket, to) => (socket, to, None),
+                Act::Probe(socket, to, hops) => (socket, to, hops),
                 Act::Open(to, hops) => {
-                    let Some(socket) = self.shared.open() else { return };
+                    let Some(socket) = self.shared.open().filter(|_| self.mappings.take(now)) else { return };
                     if let Some(search) = &mut self.search {
                         search.opened(socket);
                     }

@@ -4,6 +4,8 @@
 //! |---|---|
 //! | here | the peer's state, what node and links want of it |
 //! | `answers` | probes and replies that came |
+//! | `choosing` | which way the link uses |
+//! | `searches` | this peer's part in port searches |
 //! | `upkeep` | what time does |
 //!
 //! # Who decides
@@ -11,30 +13,27 @@
 //! lesser public key goes first: it says so on the path it chose (*nominate*), and the other follows if the path works for it too.
 
 mod answers;
+mod choosing;
+mod searches;
 mod upkeep;
 
-use std::{
-    collections::VecDeque,
-    net::{IpAddr, SocketAddr},
-    time::{Duration, Instant},
-};
+use std::time::{Duration, Instant};
 
 use super::{
     CANDIDATES_MAX, Candidate, CandidateKind, PathOutput, PeerNat, RELAYED_MAX, RelayedPath, Shared,
     bucket::Bucket,
-    choice,
     key::{ProbeKey, Tag},
     track::{Kind, Track},
-    via::{Origin, SocketId, Via},
-    view::{PathReason, PeerPaths, SearchSpent},
+    via::{Origin, Via},
+    view::{PathReason, PeerPaths},
 };
 use crate::{
     HostId,
-    link::Event,
     session::ReplayWindow,
     switch::PeerIndex,
     wire::{Probe, ProbeFlags, ProbeKind},
 };
+use searches::Searches;
 
 /// Ways to one peer: its candidates, its relays, and where its datagrams came from.
 const TRACKS_MAX: usize = CANDIDATES_MAX + RELAYED_MAX + HEARD_MAX;
@@ -43,21 +42,15 @@ const HEARD_MAX: usize = 4;
 /// Replies to one peer in a second, and at once: a whole port search of the peer's, and its keep-alives.
 const REPLIES_PER_SECOND: u32 = 150;
 const REPLIES_AT_ONCE: u32 = 300;
-/// Probes of a search that may still be answered: four seconds' worth.
-const SEARCHED_MAX: usize = 400;
 /// Until node is asked for a meeting: shorter than anybody notices, longer than a direct handshake takes on most paths.
 const MEET_AFTER: Duration = Duration::from_millis(100);
 /// The next meetings while no path is found, doubled each time.
 const MEET_AGAIN: Duration = Duration::from_secs(2);
 const MEET_AGAIN_MAX: Duration = Duration::from_secs(30);
-/// The next meetings while the path leads through a relay though a direct one is allowed, doubled each time.
-const UPGRADE_AGAIN: Duration = Duration::from_secs(30);
+/// The next meetings while the path leads through a relay though a direct one is allowed, doubled each time. After a burst's last probe a NAT that took one for
+/// its own must have forgotten it: Linux keeps what was not answered for 30 s.
+const UPGRADE_AGAIN: Duration = Duration::from_secs(40);
 const UPGRADE_AGAIN_MAX: Duration = Duration::from_secs(300);
-/// After candidates came, until a port search begins if no probe was answered: two probes of each burst, and a round trip on most paths. The bursts'
-/// later probes go on meanwhile, within the search's rate.
-const SEARCH_AFTER: Duration = Duration::from_millis(400);
-/// Between searches for one peer, doubled each time up to an hour.
-const SEARCH_AGAIN: Duration = Duration::from_secs(60);
 
 /// What a link wants of its paths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
@@ -121,10 +114,7 @@ pub(super) struct Peer {
     calm_until: Instant,
     herald: Option<Herald>,
     keep_at: Option<Instant>,
-    search_at: Option<Instant>,
-    searched_at: Option<Instant>,
-    spent: SearchSpent,
-    searched: VecDeque<(u64, Origin, Instant)>,
+    searches: Searches,
     /// The link must see other ways.
     pub(super) changed: bool,
 }
@@ -176,10 +166,7 @@ impl Peer {
             calm_until: now,
             herald: None,
             keep_at: None,
-            search_at: None,
-            searched_at: None,
-            spent: SearchSpent::default(),
-            searched: VecDeque::new(),
+            searches: Searches::default(),
             changed: true,
         }
     }
@@ -209,7 +196,7 @@ impl Peer {
             }
         }
         if met {
-            self.search_at = Some(now + SEARCH_AFTER);
+            self.searches.met(now);
         }
         if self.active() {
             self.start(now, met);
@@ -391,19 +378,11 @@ impl Peer {
         }
     }
 
-    // ── the choice ──
+    // ── its ways ──
 
     /// Whether anything is sent for it.
     fn active(&self) -> bool {
         self.need >= Need::Wanted || self.relays_for
-    }
-
-    /// A direct path works, or the one allowed.
-    fn settled(&self) -> bool {
-        self.chosen_place().is_some_and(|place| {
-            let chosen = &self.tracks[place];
-            chosen.alive() && (chosen.direct() || !self.direct)
-        })
     }
 
     fn place(&self, origin: &Origin) -> Option<usize> {
@@ -448,79 +427,6 @@ impl Peer {
         Some(self.tracks.len() - 1)
     }
 
-    /// Chooses anew after something changed.
-    fn reconsider(&mut self, shared: &mut Shared, now: Instant, reason: PathReason) {
-        let current = self.chosen_place();
-        if self.chosen.is_some() && current.is_none() {
-            self.chosen = None;
-            self.changed = true;
-        }
-        let nominated = self.nominated.filter(|_| !self.first).and_then(|origin| self.place(&origin));
-        let nominated = nominated.filter(|place| self.tracks[*place].alive());
-        let best = nominated.or_else(|| choice::best(&self.tracks, current));
-        match best {
-            Some(place) if current == Some(place) => {}
-            Some(place) => {
-                let reason = match current {
-                    None if reason != PathReason::Withdrawn => PathReason::First,
-                    Some(current) if !self.tracks[current].alive() => PathReason::Failover,
-                    _ if nominated.is_some() => PathReason::Nominated,
-                    _ => reason,
-                };
-                self.choose(shared, now, place, reason);
-            }
-            None if current.is_none() && reason == PathReason::Withdrawn && self.reason.take().is_some() => {
-                self.tell(shared, PathReason::Withdrawn);
-            }
-            None => {}
-        }
-        self.want_meeting(now);
-    }
-
-    fn choose(&mut self, shared: &mut Shared, now: Instant, place: usize, reason: PathReason) {
-        let origin = self.tracks[place].origin;
-        if self.chosen.is_some_and(|chosen| chosen.same(&origin)) {
-            return;
-        }
-        self.chosen = Some(origin);
-        self.reason = Some(reason);
-        self.changed = true;
-        self.suspicion = None;
-        if self.first {
-            self.herald = Some(Herald { moved: false, tries: 0, next: now });
-        }
-        if self.need > Need::None {
-            self.tell(shared, reason);
-        }
-        self.want_meeting(now);
-    }
-
-    fn tell(&self, shared: &mut Shared, reason: PathReason) {
-        let path = self.chosen_place().map(|place| self.tracks[place].view());
-        shared.outputs.push_back(PathOutput::Tell(Event::PathChanged { peer: self.host, path, reason }));
-    }
-
-    /// Sets the time of the next meeting by how good the chosen path is.
-    fn want_meeting(&mut self, now: Instant) {
-        if self.need < Need::Wanted || self.settled() {
-            self.meet = None;
-        } else if self.chosen_place().is_some_and(|place| self.tracks[place].alive()) {
-            let soon = |meet: &Meet| meet.at < now + UPGRADE_AGAIN && meet.tries > 0;
-            if self.meet.as_ref().is_none_or(soon) {
-                self.meet = Some(Meet { at: now + UPGRADE_AGAIN, tries: 1 });
-            }
-        } else if self.meet.is_none() {
-            self.meet = Some(Meet { at: now + MEET_AFTER, tries: 0 });
-        }
-    }
-
-    /// The chosen path was answered on.
-    fn answered_chosen(&mut self, now: Instant) {
-        if self.suspicion.take().is_some() {
-            self.calm_until = now + Duration::from_secs(1);
-        }
-    }
-
     // ── probes out ──
 
     fn probe(
@@ -543,26 +449,6 @@ impl Peer {
         );
     }
 
-    /// A probe of a port search.
-    pub(super) fn probe_search(
-        &mut self,
-        shared: &mut Shared,
-        now: Instant,
-        socket: SocketId,
-        to: SocketAddr,
-        hops: Option<u8>,
-    ) {
-        let serial = self.next_serial();
-        if self.searched.len() == SEARCHED_MAX {
-            self.searched.pop_front();
-        }
-        self.searched.push_back((serial, Origin { socket, address: to, token: None }, now));
-        self.spent.probes = self.spent.probes.saturating_add(1);
-        let via = Via { socket, address: to, token: None };
-        let kind = ProbeKind::Probe(ProbeFlags::default());
-        self.send(shared, via, Probe { kind, tag: self.tag_out, serial, address: Some(to) }, hops);
-    }
-
     fn next_serial(&mut self) -> u64 {
         self.serial += 1;
         self.serial
@@ -571,62 +457,6 @@ impl Peer {
     fn send(&self, shared: &mut Shared, via: Via, probe: Probe, hops: Option<u8>) {
         let datagram = probe.encode(|covered| self.key.mac(covered));
         shared.outputs.push_back(PathOutput::Send { via, hops, datagram: via.wrap(&datagram) });
-    }
-
-    // ── port search ──
-
-    /// The part this host would have in a port search now; none: there is nothing to search.
-    pub(super) fn search_due(&mut self, now: Instant) -> bool {
-        if self.search_at.is_none_or(|at| at > now) {
-            return false;
-        }
-        self.search_at = None;
-        let again = SEARCH_AGAIN * 2_u32.saturating_pow(self.spent.searches.saturating_sub(1).min(6));
-        let rested = self.searched_at.is_none_or(|at| now >= at + again);
-        let found = self.tracks.iter().any(|track| track.direct() && track.alive());
-        self.direct && self.need >= Need::Wanted && !found && rested
-    }
-
-    pub(super) fn nat(&self) -> PeerNat {
-        self.nat
-    }
-
-    /// The peer's outside IPv4 addresses, those seen by members first, and the ports it has inside.
-    pub(super) fn outside(&self) -> (Vec<SocketAddr>, Vec<u16>) {
-        let kinds =
-            [CandidateKind::Observed, CandidateKind::Mapped, CandidateKind::Told, CandidateKind::Local];
-        let of = |wanted: CandidateKind| {
-            self.tracks
-                .iter()
-                .filter(move |track| track.kind == Kind::Candidate(wanted))
-                .map(|track| track.via.address)
-        };
-        let global = |address: &SocketAddr| match address.ip() {
-            IpAddr::V4(ip) => !ip.is_private() && !ip.is_loopback() && !ip.is_link_local(),
-            IpAddr::V6(_) => false,
-        };
-        let outside = kinds.into_iter().flat_map(of).filter(global).collect();
-        let inside =
-            of(CandidateKind::Local).chain(of(CandidateKind::Observed)).map(|address| address.port());
-        (outside, inside.collect())
-    }
-
-    pub(super) fn search_began(&mut self, now: Instant) {
-        self.searched_at = Some(now);
-        self.spent.searches = self.spent.searches.saturating_add(1);
-    }
-
-    pub(super) fn search_opened(&mut self) {
-        self.spent.mappings = self.spent.mappings.saturating_add(1);
-    }
-
-    /// Whether a direct path works: a search has nothing more to find.
-    pub(super) fn direct_alive(&self) -> bool {
-        self.tracks.iter().any(|track| track.direct() && track.alive())
-    }
-
-    pub(super) fn uses(&self, socket: SocketId) -> bool {
-        self.tracks.iter().any(|track| track.via.socket == socket)
     }
 
     // ── views ──
@@ -669,7 +499,7 @@ impl Peer {
             nat: self.nat,
             direct: self.direct,
             tried: self.tracks.iter().map(|track| track.tried(now)).collect(),
-            search: self.spent,
+            search: self.searches.spent(),
         }
     }
 }

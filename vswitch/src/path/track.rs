@@ -199,6 +199,10 @@ impl Track {
     pub(super) fn heard(&mut self, now: Instant) {
         self.heard = Some(now);
         self.missed = 0;
+        if !self.alive() {
+            // What was sent before the way was open, or with few hops to live, says nothing of it.
+            self.asked.iter_mut().for_each(|asked| asked.missed = true);
+        }
         self.phase = Phase::Alive;
     }
 
@@ -302,6 +306,23 @@ mod tests {
             assert_eq!(track.expire(at), serial == 4);
         }
         assert!(!track.alive() && track.loss() > 0.2);
+    }
+
+    #[test]
+    fn probes_that_opened_the_way_do_not_count_against_it() {
+        let mut now = testing::now();
+        let mut track = track();
+        track.start(now);
+        let mut sent = 0;
+        while sent < 4 {
+            now = track.next_at().unwrap();
+            sent += u64::from(track.take_due(now).is_some());
+            track.sent(now, sent);
+        }
+        now += Duration::from_millis(40);
+        assert!(track.answered(now, 4), "the first that lives long enough");
+        assert!(!track.expire(now + WAIT_MIN), "three that died on the way are no reason to give up");
+        assert!(track.alive() && track.loss() == 0.0);
     }
 
     #[test]

@@ -104,8 +104,7 @@ impl Peer {
 
     /// The answer to a port search's probe shows a way.
     fn found(&mut self, shared: &mut Shared, now: Instant, origin: Origin, serial: u64) -> Option<usize> {
-        let asked = self.searched.iter().position(|(own, to, _)| *own == serial && to.same(&origin))?;
-        let (_, _, at) = self.searched.remove(asked)?;
+        let at = self.searches.take_asked(serial, &origin)?;
         let place = self.place(&origin).or_else(|| self.add_heard(shared, origin))?;
         self.tracks[place].sample(now.saturating_duration_since(at));
         self.tracks[place].heard(now);

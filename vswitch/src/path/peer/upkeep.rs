@@ -5,7 +5,7 @@ use std::time::{Duration, Instant};
 use super::{MEET_AGAIN, MEET_AGAIN_MAX, Meet, Need, Peer, Shared, UPGRADE_AGAIN, UPGRADE_AGAIN_MAX};
 use crate::{
     link::Event,
-    path::{PathOutput, search::TIME_MAX, track::Track, view::PathReason},
+    path::{PathOutput, track::Track, view::PathReason},
     wire::ProbeFlags,
 };
 
@@ -127,11 +127,11 @@ impl Peer {
     fn meet(&mut self, shared: &mut Shared, now: Instant) {
         let alive = self.tracks.iter().any(Track::alive);
         let Some(meet) = self.meet.as_mut().filter(|meet| meet.at <= now) else { return };
-        if let Some(search) = self.searched_at.filter(|began| now < *began + TIME_MAX)
+        if let Some(ends) = self.searches.ends(now)
             && !alive
         {
             // A meeting would make both ends spend the search's rate on what was tried already.
-            meet.at = search + TIME_MAX;
+            meet.at = ends;
             return;
         }
         let (first, most) =
@@ -169,7 +169,7 @@ impl Peer {
             self.herald.as_ref().map(|herald| herald.next),
             self.keep_at,
             self.meet.as_ref().map(|meet| meet.at),
-            self.search_at,
+            self.searches.at(),
         ];
         tracks.chain(others.into_iter().flatten()).min()
     }

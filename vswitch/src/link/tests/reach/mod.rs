@@ -4,4 +4,5 @@ mod failures;
 mod hostile;
 mod matrix;
 mod relays;
+mod searches;
 mod world;

@@ -1,0 +1,93 @@
+//! Which way a link uses: the choice told to the link, to node, and to the peer.
+
+use std::time::{Duration, Instant};
+
+use super::{Herald, Meet, Need, Peer, Shared};
+use super::{MEET_AFTER, UPGRADE_AGAIN};
+use crate::{
+    link::Event,
+    path::{PathOutput, choice, view::PathReason},
+};
+
+impl Peer {
+    /// A direct path works, or the one allowed.
+    pub(super) fn settled(&self) -> bool {
+        self.chosen_place().is_some_and(|place| {
+            let chosen = &self.tracks[place];
+            chosen.alive() && (chosen.direct() || !self.direct)
+        })
+    }
+
+    /// Chooses anew after something changed.
+    pub(super) fn reconsider(&mut self, shared: &mut Shared, now: Instant, reason: PathReason) {
+        let current = self.chosen_place();
+        if self.chosen.is_some() && current.is_none() {
+            self.chosen = None;
+            self.changed = true;
+        }
+        let nominated = self.nominated.filter(|_| !self.first).and_then(|origin| self.place(&origin));
+        let nominated = nominated.filter(|place| self.tracks[*place].alive());
+        let best = nominated.or_else(|| choice::best(&self.tracks, current));
+        match best {
+            Some(place) if current == Some(place) => {}
+            Some(place) => {
+                let reason = match current {
+                    None if reason != PathReason::Withdrawn => PathReason::First,
+                    Some(current) if !self.tracks[current].alive() => PathReason::Failover,
+                    _ if nominated.is_some() => PathReason::Nominated,
+                    _ => reason,
+                };
+                self.choose(shared, now, place, reason);
+            }
+            None if current.is_none() && reason == PathReason::Withdrawn && self.reason.take().is_some() => {
+                self.tell(shared, PathReason::Withdrawn);
+            }
+            None => {}
+        }
+        self.want_meeting(now);
+    }
+
+    pub(super) fn choose(&mut self, shared: &mut Shared, now: Instant, place: usize, reason: PathReason) {
+        let origin = self.tracks[place].origin;
+        if self.chosen.is_some_and(|chosen| chosen.same(&origin)) {
+            return;
+        }
+        self.chosen = Some(origin);
+        self.reason = Some(reason);
+        self.changed = true;
+        self.suspicion = None;
+        if self.first {
+            self.herald = Some(Herald { moved: false, tries: 0, next: now });
+        }
+        if self.need > Need::None {
+            self.tell(shared, reason);
+        }
+        self.want_meeting(now);
+    }
+
+    fn tell(&self, shared: &mut Shared, reason: PathReason) {
+        let path = self.chosen_place().map(|place| self.tracks[place].view());
+        shared.outputs.push_back(PathOutput::Tell(Event::PathChanged { peer: self.host, path, reason }));
+    }
+
+    /// Sets the time of the next meeting by how good the chosen path is.
+    fn want_meeting(&mut self, now: Instant) {
+        if self.need < Need::Wanted || self.settled() {
+            self.meet = None;
+        } else if self.chosen_place().is_some_and(|place| self.tracks[place].alive()) {
+            let soon = |meet: &Meet| meet.at < now + UPGRADE_AGAIN && meet.tries > 0;
+            if self.meet.as_ref().is_none_or(soon) {
+                self.meet = Some(Meet { at: now + UPGRADE_AGAIN, tries: 1 });
+            }
+        } else if self.meet.is_none() {
+            self.meet = Some(Meet { at: now + MEET_AFTER, tries: 0 });
+        }
+    }
+
+    /// The chosen path was answered on.
+    pub(super) fn answered_chosen(&mut self, now: Instant) {
+        if self.suspicion.take().is_some() {
+            self.calm_until = now + Duration::from_secs(1);
+        }
+    }
+}

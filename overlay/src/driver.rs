@@ -280,6 +280,7 @@ impl Driver {
         let mut tick = tokio::time::interval(TICK);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
+            let until_circuit = self.until_circuit();
             tokio::select! {
                 event = self.swarm.select_next_some() => self.on_swarm_event(event),
                 command = orders.recv() => match command {
@@ -296,6 +297,7 @@ impl Driver {
                 Some(()) = self.tasks.next() => {}
                 news = lan::Link::next(&mut self.link) => self.on_link_news(news),
                 _ = tick.tick() => self.on_tick(),
+                () = tokio::time::sleep(until_circuit.unwrap_or_default()), if until_circuit.is_some() => self.upkeep_circuits(),
                 Ok(permit) = events.reserve(), if !self.outbox.is_empty() => {
                     if let Some(event) = self.outbox.pop() {
                         permit.send(event);

@@ -1,8 +1,8 @@
 //! Control connections through a third member, where there is no direct way: libp2p's circuit relay v2.
 //!
 //! The story: a host asks up to [`RESERVATIONS_WANTED`] members it has dialled itself (they can be reached, so they serve as relays) to take
-//! connections for it, and keeps that up. Who dials a host and has no connection after [`DIRECT_FIRST`], or fails, asks the members
-//! it is connected with for a circuit to it; one who has a reservation of that host joins the two. On the circuit run the same encryption and the
+//! connections for it, and keeps that up. Who dials a host and has no connection after [`DIRECT_FIRST`] ([`WAITED_FIRST`] where node waits for it), or
+//! fails, asks the members it is connected with for a circuit to it; one who has a reservation of that host joins the two. On the circuit run the same encryption and the
 //! same proof of membership as on any connection, end to end: the relay sees lengths and times. Frames of networks never go this way by
 //! themselves; see node's last resort.
 //!
@@ -34,6 +34,8 @@ const RESERVATIONS_WANTED: usize = 2;
 const ASKED_MAX: usize = 4;
 /// How long a direct dial has the field for itself: a round trip around the world, twice.
 const DIRECT_FIRST: Duration = Duration::from_millis(700);
+/// The same where node waits for the connection: most round trips, and the usual head start of RFC 8305. A neighbour more is worth no such haste.
+const WAITED_FIRST: Duration = Duration::from_millis(250);
 
 #[derive(Debug)]
 enum Try {
@@ -56,6 +58,22 @@ impl Circuits {
     /// A reservation is gone; true if the listener was one.
     pub(super) fn withdrawn(&mut self, listener: ListenerId) -> bool {
         self.reservations.remove(&listener).is_some()
+    }
+
+    /// A dial began; the head start of its direct part counts from here.
+    pub(super) fn began(&mut self, host: HostId, now: Duration) {
+        if self.tries.len() < PEERS_MAX {
+            self.tries.entry(host).or_insert(Try::Direct { since: now });
+        }
+    }
+
+    /// When the next of the dials that `is_waited_for` is to have a circuit beside it.
+    pub(super) fn next_at(&self, is_waited_for: impl Fn(&HostId) -> bool) -> Option<Duration> {
+        let since = |(host, part): (&HostId, &Try)| match part {
+            Try::Direct { since } if *since != Duration::MAX && is_waited_for(host) => Some(*since),
+            _ => None,
+        };
+        self.tries.iter().filter_map(since).min().map(|since| since + WAITED_FIRST)
     }
 
     /// There is a connection, or the dial is over.
@@ -81,6 +99,12 @@ fn through(relay: HostId, address: SocketAddr, transport: Transport) -> Multiadd
 }
 
 impl Driver {
+    /// Until [`Self::upkeep_circuits`] has something to do for whoever waits.
+    pub(super) fn until_circuit(&self) -> Option<Duration> {
+        let next = self.circuits.next_at(|host| self.waiting.contains_key(host)).filter(|_| !self.entering);
+        next.map(|at| at.saturating_sub(self.now()))
+    }
+
     /// Keeps reservations, and adds circuits to dials that take long.
     pub(super) fn upkeep_circuits(&mut self) {
         if self.entering {
@@ -91,18 +115,23 @@ impl Driver {
         let dialling: Vec<HostId> = self.peers.being_dialled().collect();
         self.circuits.tries.retain(|host, _| dialling.contains(host));
         for host in dialling {
-            if self.circuits.tries.len() >= PEERS_MAX {
-                return;
+            if self.circuits.tries.len() >= PEERS_MAX && !self.circuits.tries.contains_key(&host) {
+                continue;
             }
             let since = match self.circuits.tries.entry(host).or_insert(Try::Direct { since: now }) {
                 Try::Direct { since } => *since,
                 Try::Both { .. } | Try::Circuit { .. } => continue,
             };
-            if now.saturating_sub(since) >= DIRECT_FIRST
-                && let Some(circuit) = self.dial_through(host)
-            {
-                self.circuits.tries.insert(host, Try::Both { circuit });
+            let head_start = if self.waiting.contains_key(&host) { WAITED_FIRST } else { DIRECT_FIRST };
+            if now.saturating_sub(since) < head_start {
+                continue;
             }
+            // Where nobody can be asked for one, somebody may be a moment later.
+            let part = match self.dial_through(host) {
+                Some(circuit) => Try::Both { circuit },
+                None => Try::Direct { since: now },
+            };
+            self.circuits.tries.insert(host, part);
         }
     }
 

@@ -290,8 +290,9 @@ impl Driver {
             .condition(PeerCondition::DisconnectedAndNotDialing)
             .addresses(dial_addresses(addresses, self.config.transports))
             .build();
-        if let Err(error) = self.swarm.dial(options) {
-            self.on_dial_failed(host, &error);
+        match self.swarm.dial(options) {
+            Ok(()) => self.circuits.began(host, self.now()),
+            Err(error) => self.on_dial_failed(host, &error),
         }
     }
 

@@ -15,6 +15,8 @@ use crate::failure::Failure;
 const NODES: std::ops::RangeInclusive<u32> = 2..=190;
 /// Shorter than a round of news, and longer than anybody waits.
 const SECONDS: std::ops::RangeInclusive<u32> = 1..=600;
+/// Of each kind as many hosts on both sides; the lab has room for so many of two kinds.
+const PAIRS: std::ops::RangeInclusive<u32> = 1..=20;
 
 /// `consort bench reach`
 #[derive(Debug, Clone, clap::Args)]
@@ -31,6 +33,12 @@ pub struct ReachArgs {
     /// How long a pair may take until it has a direct path; then it counts as it is
     #[arg(long, default_value_t = 12)]
     pub seconds: u32,
+    /// Instead: every two different kinds so many times, all pairs of hosts of their own at once; how many go direct, and at what cost
+    #[arg(long, value_name = "PAIRS", requires = "kinds", conflicts_with_all = ["case", "same_lans"])]
+    pub pairs: Option<u32>,
+    /// Instead: a host that changes its network under a TCP connection inside a link
+    #[arg(long, conflicts_with_all = ["kinds", "case", "same_lans", "pairs"])]
+    pub roam: bool,
     /// Instead: put faults in, and see whether `consort why` names each [default: all of docs/reach.md]
     #[arg(long, value_delimiter = ',', value_name = "LIST", num_args = 0.., conflicts_with_all = ["kinds", "case"])]
     pub faults: Option<Vec<String>>,
@@ -44,6 +52,8 @@ pub struct ReachArgs {
 pub(super) enum Plan {
     Matrix { kinds: Vec<&'static str>, lans: Lans, patience: Patience },
     Case { case: Case, patience: Patience },
+    Pairs { kinds: Vec<&'static str>, pairs: u32, patience: Patience },
+    Roam,
     Faults { names: Vec<String>, within: Duration },
     Idle { nodes: u32, seconds: u32 },
 }
@@ -56,11 +66,18 @@ impl ReachArgs {
             in_range("--idle", nodes, NODES)?;
             return Ok(Plan::Idle { nodes, seconds: self.seconds });
         }
+        if self.roam {
+            return Ok(Plan::Roam);
+        }
         if let Some(names) = &self.faults {
             return Ok(Plan::Faults { names: known_faults(names)?, within: patience.first });
         }
         if let Some(path) = &self.case {
             return Ok(Plan::Case { case: read(path)?, patience });
+        }
+        if let Some(pairs) = self.pairs {
+            in_range("--pairs", pairs, PAIRS)?;
+            return Ok(Plan::Pairs { kinds: self.chosen()?, pairs, patience });
         }
         let lans = if self.same_lans { Lans::Same } else { Lans::Different };
         Ok(Plan::Matrix { kinds: self.chosen()?, lans, patience })
@@ -89,9 +106,13 @@ impl ReachArgs {
         if !self.kinds.is_empty() {
             all.extend(["--kinds".into(), self.kinds.join(",").into()]);
         }
+        all.extend(self.roam.then(|| "--roam".into()));
         all.extend(self.same_lans.then(|| "--same-lans".into()));
         if let Some(path) = &self.case {
             all.extend(["--case".into(), path.clone().into_os_string()]);
+        }
+        if let Some(pairs) = self.pairs {
+            all.extend(["--pairs".into(), pairs.to_string().into()]);
         }
         if let Some(names) = &self.faults {
             all.push("--faults".into());

@@ -3,9 +3,9 @@
 //! The founder is the first public host, in the order of names, or the one called [`FOUNDER`]. It listens on
 //! port 443 too, which the strictest firewalls let through.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
-use std::net::SocketAddr;
+use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::process::Child;
 use std::time::Duration;
@@ -36,6 +36,8 @@ const SHARE: &str = "[share]\ncpus = 1\nmemory = \"64MiB\"\ndisk = \"64MiB\"\nma
 #[derive(Debug)]
 pub struct Crew {
     nodes: BTreeMap<String, Node>,
+    /// Hosts whose nodes listen on whatever address there is, because they will have others.
+    roaming: BTreeSet<String>,
     world: World,
 }
 
@@ -58,7 +60,12 @@ impl Crew {
     /// A world in which no node runs yet.
     #[must_use]
     pub fn new(world: World) -> Self {
-        Self { nodes: BTreeMap::new(), world }
+        Self { nodes: BTreeMap::new(), roaming: BTreeSet::new(), world }
+    }
+
+    /// A host that will change its addresses; said before its node starts.
+    pub fn will_roam(&mut self, name: &str) {
+        self.roaming.insert(name.to_owned());
     }
 
     /// The world, to change it under the nodes.
@@ -121,7 +128,11 @@ impl Crew {
             .arg(host.host.state())
             .arg("--config")
             .arg(&config);
-        for address in listen(host, is_founder) {
+        let addresses = match self.roaming.contains(name) {
+            true => vec![SocketAddr::from((Ipv4Addr::UNSPECIFIED, CONTROL_PORT))],
+            false => listen(host, is_founder),
+        };
+        for address in addresses {
             command.args(["--listen", &address.to_string()]);
         }
         command.args(more).stdout(output.try_clone().map_err(lab_failure)?).stderr(output);

@@ -114,6 +114,14 @@ pub fn host(side: Side, kind: &str) -> String {
     }
 }
 
+/// The name of one of several hosts of this kind.
+#[must_use]
+pub fn host_of_many(side: Side, kind: &str, number: u32) -> String {
+    format!("{}{number}", host(side, kind))
+}
+
+const SIDES: [Side; 2] = [Side::A, Side::B];
+
 /// Which private addresses the homes have.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Lans {
@@ -126,16 +134,36 @@ pub enum Lans {
 /// The case with two hosts of each kind.
 #[must_use]
 pub fn case(names: &[&str], lans: Lans) -> String {
-    let mut text = format!(
+    let all =
+        chosen(names).flat_map(|kind| SIDES.map(|side| kind.case_of(&host(side, kind.name), lans.of(side))));
+    publics() + &all.collect::<String>()
+}
+
+/// The case with so many pairs of hosts of each kind.
+#[must_use]
+pub fn case_of_many(names: &[&str], pairs: u32) -> String {
+    let of = |kind: &'static Kind, side| {
+        (0..pairs)
+            .map(move |number| kind.case_of(&host_of_many(side, kind.name, number), Lans::Different.of(side)))
+    };
+    let all = chosen(names).flat_map(|kind| SIDES.into_iter().flat_map(move |side| of(kind, side)));
+    publics() + &all.collect::<String>()
+}
+
+fn chosen(names: &[&str]) -> impl Iterator<Item = &'static Kind> {
+    ALL.iter().filter(move |kind| names.contains(&kind.name))
+}
+
+fn publics() -> String {
+    format!(
         "about = \"the matrix\"\n[host.{FOUNDER}]\nconfig = '''\n{RELAYS}'''\n[host.{RELAY}]\nconfig = '''\n{RELAYS}'''\n"
-    );
-    for kind in ALL.iter().filter(|kind| names.contains(&kind.name)) {
-        for side in [Side::A, Side::B] {
-            let lan = if lans == Lans::Different && side == Side::B { OTHER_LAN } else { USUAL_LAN };
-            text.push_str(&kind.case_of(&host(side, kind.name), lan));
-        }
+    )
+}
+
+impl Lans {
+    fn of(self, side: Side) -> &'static str {
+        if self == Self::Different && side == Side::B { OTHER_LAN } else { USUAL_LAN }
     }
-    text
 }
 
 impl Kind {
@@ -164,6 +192,8 @@ mod tests {
             let case = Case::parse(&case(&names, lans)).unwrap_or_else(|faults| panic!("{faults:?}"));
             assert_eq!(case.hosts.len(), 2 * ALL.len() + 2);
         }
+        let many = Case::parse(&case_of_many(&names, 2)).unwrap_or_else(|faults| panic!("{faults:?}"));
+        assert_eq!(many.hosts.len(), 4 * ALL.len() + 2);
         assert!(USUAL.iter().all(|usual| names.contains(usual)));
     }
 }

@@ -12,6 +12,8 @@
 //! | [`kinds`] | the kinds of gateway of the matrix, as text of a case |
 //! | [`crew`] | nodes on the hosts of a [`World`] |
 //! | [`pair`] | one pair, measured |
+//! | `pairs` | many pairs of the same two kinds at once, for what happens in parts of all cases |
+//! | [`roam`] | a host that changes its network under a TCP connection |
 //! | `report` | the table for people and the document for programs |
 //! | [`faults`] | faults put in on purpose, and what `consort why` must say |
 //! | `idle` | what nodes cost that have nothing to do |
@@ -24,7 +26,9 @@ pub mod faults;
 mod idle;
 pub mod kinds;
 pub mod pair;
+mod pairs;
 mod report;
+pub mod roam;
 
 use std::ffi::OsString;
 use std::process::Stdio;
@@ -71,6 +75,15 @@ pub(super) fn run(args: &ReachArgs, json: bool) -> Result<Exit, Failure> {
             args::Plan::Matrix { kinds, lans, patience } => {
                 let report = matrix(kinds, *lans, *patience).await?;
                 Output { json }.document(&report, Report::for_people)?;
+            }
+            args::Plan::Roam => {
+                let all = roam::measure().await?;
+                Output { json }.document(&all, |all| roam::for_people(all))?;
+            }
+            args::Plan::Pairs { kinds, pairs, patience } => {
+                let case = parse(&kinds::case_of_many(kinds, *pairs))?;
+                let crowd = pairs::measure(&mut crew_of(&case).await?, kinds, *pairs, *patience).await?;
+                Output { json }.document(&crowd, pairs::Crowd::for_people)?;
             }
             args::Plan::Case { case, patience } => {
                 let report = whole_case(case, *patience).await?;

@@ -78,8 +78,23 @@ pub async fn measure(
     patience: Patience,
 ) -> Result<Measured, Failure> {
     let clients = (crew.client(first)?, crew.client(second)?);
-    let (own, peer) = (host_id(&clients.0).await?, host_id(&clients.1).await?);
-    let mut conversation = Conversation::begin(crew, first, second).await?;
+    let hosts = (host_id(&clients.0).await?, host_id(&clients.1).await?);
+    let conversation = Conversation::begin(crew, first, second).await?;
+    let (measured, conversation) = follow(&clients, &hosts, conversation, patience).await?;
+    conversation.end().await?;
+    Ok(measured)
+}
+
+/// Follows a conversation that has begun until the path is direct, or patience ends; what was found, and the conversation again.
+///
+/// # Errors
+/// If a node does not answer.
+pub async fn follow(
+    clients: &(Client, Client),
+    (own, peer): &(String, String),
+    mut conversation: Conversation,
+    patience: Patience,
+) -> Result<(Measured, Conversation), Failure> {
     let started = conversation.begun;
     let mut measured = Measured { way: Path::None, first_frame_ms: None, direct_ms: None, code: None };
     loop {
@@ -87,8 +102,8 @@ pub async fn measure(
         if measured.first_frame_ms.is_none() && conversation.answered().map_err(lab_failure)? {
             measured.first_frame_ms = Some(milliseconds(started.elapsed()));
         }
-        measured.way = way(&clients.0, &peer).await?;
-        let is_direct = measured.way == Path::Direct && way(&clients.1, &own).await? == Path::Direct;
+        measured.way = way(&clients.0, peer).await?;
+        let is_direct = measured.way == Path::Direct && way(&clients.1, own).await? == Path::Direct;
         if is_direct && measured.direct_ms.is_none() {
             measured.direct_ms = Some(milliseconds(started.elapsed()));
         }
@@ -100,10 +115,9 @@ pub async fn measure(
         tokio::time::sleep(STEP).await;
     }
     if measured.way != Path::Direct {
-        measured.code = Some(why(&clients.0, &peer).await?.code);
+        measured.code = Some(why(&clients.0, peer).await?.code);
     }
-    conversation.end().await?;
-    Ok(measured)
+    Ok((measured, conversation))
 }
 
 /// The path from one node to another, as the first says now.
@@ -173,6 +187,22 @@ impl Conversation {
             ignore_refusals(self.answering.send_to(&buffer[..length], from))?;
         }
         Ok(ignore_refusals(self.asking.recv_from(&mut buffer))?.is_some())
+    }
+
+    /// Takes an answer that has come already, without asking; whether there was one.
+    ///
+    /// # Errors
+    /// As [`Self::answered`].
+    pub fn take_answer(&mut self) -> io::Result<bool> {
+        Ok(ignore_refusals(self.asking.recv_from(&mut [0; 64]))?.is_some())
+    }
+
+    /// The two addresses on the network: of who asks, and of who answers.
+    ///
+    /// # Errors
+    /// If the system does not say.
+    pub fn addresses(&self) -> io::Result<(IpAddr, IpAddr)> {
+        Ok((self.asking.local_addr()?.ip(), self.to.ip()))
     }
 
     /// Takes both off the network again.

@@ -14,8 +14,8 @@ pub use net::{
     StandaloneNetwork,
 };
 pub use node::{
-    InviteBody, JoinBody, Joined, Link, Member, Observed, Peer, Reach, RevokeBody, Revoked, ShareStatus,
-    Status, Ticket,
+    InviteBody, JoinBody, Joined, Link, Member, Observed, Peer, Reach, RevokeBody, Revoked, SearchCost,
+    ShareStatus, Status, Ticket,
 };
 pub use slice::{
     Advice, Event, ExtendBody, Interface, Plan, PlannedMachine, Refusal, Slice, SliceBody, SliceMachine,

@@ -83,9 +83,23 @@ pub struct Peer {
     /// The relays of the ways that are held to it, each in order; the first is in use or the spare.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub relays: Vec<Vec<String>>,
+    /// What port searches for a direct path to it have cost, where there were any.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub search: Option<SearchCost>,
     /// The link of the data plane, where there is one.
     #[serde(skip_serializing_if = "Option::is_none")]
     pub link: Option<Link>,
+}
+
+/// What this host has spent on port searches for one peer.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct SearchCost {
+    /// Searches.
+    pub searches: u32,
+    /// Probes of all of them.
+    pub probes: u32,
+    /// Sockets opened, each a mapping at the NAT before this host.
+    pub mappings: u32,
 }
 
 /// How this host can be reached, and whether others are reached through it.

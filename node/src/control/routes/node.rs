@@ -8,7 +8,7 @@ use consort_overlay::{PeerState, PeerStatus};
 use consort_vswitch::{LinkSnapshot, LinkState, Snapshot};
 
 use super::reply::{Answer, Refused};
-use crate::control::api::{Link, Peer, ShareStatus, Status};
+use crate::control::api::{Link, Peer, SearchCost, ShareStatus, Status};
 use crate::daemon::Node;
 use crate::failure::Failure;
 use crate::glue::meet::facts;
@@ -82,6 +82,7 @@ pub(super) async fn peers(State(node): State<Arc<Node>>) -> Answer<Vec<Peer>> {
         path: Path::None,
         nat: Nat::Unknown,
         relays: Vec::new(),
+        search: None,
         link: None,
     }));
     Ok(Json(shown))
@@ -114,6 +115,11 @@ fn show_peer(peer: &PeerStatus, data: Option<(&Arc<Member>, &Snapshot)>) -> Peer
         },
         nat: known.map_or(Nat::Unknown, |known| facts::nat(known.whereabouts.nat.kind)),
         relays: routes.iter().map(|route| route.iter().map(ToString::to_string).collect()).collect(),
+        search: paths.map(|paths| paths.search).filter(|spent| spent.searches > 0).map(|spent| SearchCost {
+            searches: spent.searches,
+            probes: spent.probes,
+            mappings: spent.mappings,
+        }),
         link: link.map(show_link),
     }
 }

@@ -82,6 +82,8 @@ pub struct Meet {
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 enum Prospect {
     Direct,
+    /// Directly, but after a port search of seconds; frames take a relay until then.
+    Search,
     Relay,
     Nothing,
 }
@@ -187,7 +189,7 @@ impl Meet {
         }
         let has_relay = !self.relays.routes(host).is_empty();
         match prospect {
-            Prospect::Direct => tokio::time::sleep(STREAM_AFTER).await,
+            Prospect::Direct | Prospect::Search => tokio::time::sleep(STREAM_AFTER).await,
             Prospect::Relay if has_relay => tokio::time::sleep(RELAYS_FIRST).await,
             Prospect::Relay | Prospect::Nothing => {}
         }
@@ -268,6 +270,8 @@ impl Meet {
         match (here, there) {
             (NatKind::Blocked, _) | (_, NatKind::Blocked) => Prospect::Nothing,
             (here, there) if here.is_hard() && there.is_hard() => Prospect::Relay,
+            (NatKind::EndpointIndependent, there) if there.is_hard() => Prospect::Search,
+            (here, NatKind::EndpointIndependent) if here.is_hard() => Prospect::Search,
             _ => Prospect::Direct,
         }
     }

@@ -25,6 +25,7 @@
 //! | [`capture`] | what crosses the underlay: counters, marker search, pcap |
 //! | [`middlebox`] | delay, jitter, loss, reorder, duplication, rate and MTU on a cable, by seed |
 //! | [`nat`] | a NAT of any kind of RFC 4787, pure |
+//! | [`portmap`] | how hosts ask a gateway for a port: PCP, NAT-PMP, UPnP |
 //! | [`firewall`] | rules and the memory of who spoke first, pure |
 //! | [`gateway`] | the box between a LAN and the world: both of these, an MTU, and an impaired cable |
 //! | [`case`] | a lab described in a small file, checked and built |
@@ -46,6 +47,7 @@ pub mod netlink;
 mod netns;
 mod packet;
 mod packet_socket;
+pub mod portmap;
 mod process;
 pub mod reexec;
 pub mod sysctl;

@@ -101,7 +101,27 @@ impl Checker<'_> {
         let firewall = self.firewall(&file.firewall.unwrap_or_default());
         let mtu = file.mtu.and_then(|mtu| self.mtu(&mtu)).unwrap_or(MTU_DEFAULT);
         let impairment = self.cable(file.cable).unwrap_or_default();
-        let plan = Plan { nat, lan: lan.filter(|_| ipv4), ipv6, firewall, mtu, impairment, seed: number };
+        let port_mapping = match file.port_mapping {
+            Some(written) if nat.is_none() => {
+                self.fault(
+                    &written.span(),
+                    "a site without a NAT has no ports to map",
+                    "take `port-mapping` away, or give the site a `nat`",
+                );
+                Vec::new()
+            }
+            written => written.map(Spanned::into_inner).unwrap_or_default(),
+        };
+        let plan = Plan {
+            nat,
+            lan: lan.filter(|_| ipv4),
+            ipv6,
+            port_mapping,
+            firewall,
+            mtu,
+            impairment,
+            seed: number,
+        };
         let behind = behind.map(|behind| behind.get_ref().clone());
         Placed { site: Site { name: name.to_owned(), behind, plan }, place }
     }

@@ -7,6 +7,7 @@ use serde::Deserialize;
 use toml::Spanned;
 
 use super::Fault;
+use crate::portmap::PortMapping;
 
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
@@ -27,6 +28,8 @@ pub(super) struct SiteFile {
     pub(super) lan: Option<Spanned<String>>,
     pub(super) families: Option<Spanned<String>>,
     pub(super) firewall: Option<Vec<Spanned<String>>>,
+    #[serde(rename = "port-mapping")]
+    pub(super) port_mapping: Option<Spanned<Vec<PortMapping>>>,
     pub(super) mtu: Option<Spanned<i64>>,
     #[serde(default)]
     pub(super) cable: CableFile,

@@ -13,6 +13,9 @@
 //! families = "dual"                     # or "ipv4" (the default), "ipv6"
 //! firewall = ["stateful", "deny out udp"]
 //! mtu = 1400                            # longer packets are complained of
+//! [site.shop]
+//! nat = "symmetric-random"
+//! port-mapping = ["pcp", "upnp"]        # and "nat-pmp": hosts may ask for a port
 //! [host.public]                         # no site: in the open, with both IP versions
 //! [host.a]
 //! site = "home"

@@ -10,7 +10,7 @@
 //! a row are a carrier's NAT over a home's. Refuses to know what hosts are for.
 //!
 //! The process needs no program but this one, and no privilege beyond the lab's: it takes frames from packet sockets, and the kernel in its
-//! namespace has neither addresses nor anything to say.
+//! namespace has neither addresses nor anything to say, except where hosts may ask for ports ([`crate::portmap`]).
 
 mod neighbour;
 pub(crate) mod process;
@@ -29,6 +29,7 @@ use crate::host::Host;
 use crate::middlebox::Impairment;
 use crate::nat::Behaviour;
 use crate::netlink::Hop;
+use crate::portmap::PortMapping;
 use crate::process::subcommand;
 use crate::wide::{HOST_LINK, Wide, WideError};
 use crate::{Netlink, Netns, reexec};
@@ -52,6 +53,8 @@ pub struct Plan {
     pub lan: Option<Ipv4Addr>,
     /// Whether the LAN has IPv6, routed.
     pub ipv6: bool,
+    /// By what hosts on the LAN may ask the NAT for a port.
+    pub port_mapping: Vec<PortMapping>,
     /// What passes.
     pub firewall: Rules,
     /// The longest packet that goes out or in.
@@ -124,10 +127,14 @@ impl Gateway {
         // A bridge takes its first port's address unless it was given one.
         let lan_mac = netlink.link_address(LAN)?;
         netlink.set_link_address(LAN, lan_mac)?;
+        if let (Some((own, length)), false) = (cabled.lan_ipv4, plan.port_mapping.is_empty()) {
+            netlink.add_address(LAN, own.into(), length)?;
+        }
         let setup = Setup {
             nat: plan.nat,
             seed: plan.seed,
             restarts: 0,
+            port_mapping: plan.port_mapping.clone(),
             firewall: plan.firewall.clone(),
             mtu: plan.mtu,
             inside: Inside { mac: lan_mac, ipv4: cabled.lan_ipv4, ipv6: cabled.lan_ipv6 },

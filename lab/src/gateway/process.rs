@@ -4,7 +4,9 @@
 //! [`Line`] each way where the cable is impaired, and straight where it is not.
 
 use std::io::{self, BufRead as _, BufReader, Read as _, Write as _};
+use std::net::Ipv4Addr;
 use std::os::fd::AsFd as _;
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Instant;
 
 use nix::fcntl::{FcntlArg, OFlag, fcntl};
@@ -18,6 +20,8 @@ use super::{LAN, Order, UPLINK};
 use crate::middlebox::{Impairment, Line};
 use crate::nat::Side;
 use crate::packet_socket::PacketSocket;
+use crate::portmap::PortMapping;
+use crate::portmap::serve::{self, WithNat};
 use crate::process::{attempted, follow};
 use crate::reexec::{Arguments, EXIT_FAILED};
 use crate::sysctl;
@@ -54,7 +58,12 @@ fn start(arguments: &Arguments<'_>) -> Result<(), String> {
     let uplink = PacketSocket::open(UPLINK).map_err(attempted("open its cable"))?;
     say("running")?;
     let orders = Orders { control, pending: Vec::new() };
-    Gateway::new(order, lan, uplink).run(orders).map_err(attempted("move frames"))
+    let port_mapping = (order.setup.port_mapping.clone(), order.setup.inside.ipv4);
+    let gateway = Gateway::new(order, lan, uplink);
+    if let (speaks @ [_, ..], Some((own, _))) = (port_mapping.0.as_slice(), port_mapping.1) {
+        gateway.serve_ports(own, speaks).map_err(attempted("listen for who wants a port"))?;
+    }
+    gateway.run(orders).map_err(attempted("move frames"))
 }
 
 fn say(line: &str) -> Result<(), String> {
@@ -63,7 +72,8 @@ fn say(line: &str) -> Result<(), String> {
 }
 
 struct Gateway {
-    router: Router,
+    /// Shared with who asks the NAT for ports.
+    router: Arc<Mutex<Router>>,
     lan: PacketSocket,
     uplink: PacketSocket,
     impairment: Impairment,
@@ -77,7 +87,7 @@ impl Gateway {
     fn new(order: Order, lan: PacketSocket, uplink: PacketSocket) -> Self {
         let seed = order.setup.seed;
         Self {
-            router: Router::new(order.setup),
+            router: Arc::new(Mutex::new(Router::new(order.setup))),
             lan,
             uplink,
             impairment: order.impairment,
@@ -85,6 +95,16 @@ impl Gateway {
             r#in: Line::new(order.impairment, !seed),
             started: Instant::now(),
         }
+    }
+
+    fn serve_ports(&self, own: Ipv4Addr, speaks: &[PortMapping]) -> io::Result<()> {
+        let router = Arc::clone(&self.router);
+        let with_nat: WithNat = Arc::new(move |act| {
+            if let Some(nat) = locked(&router).nat() {
+                act(nat);
+            }
+        });
+        serve::start(own, speaks.to_vec(), self.started, &with_nat)
     }
 
     fn run(mut self, mut orders: Orders) -> io::Result<()> {
@@ -103,7 +123,7 @@ impl Gateway {
     }
 
     fn obey(&mut self, order: Order) {
-        self.router.change(order.setup);
+        locked(&self.router).change(order.setup);
         self.impairment = order.impairment;
         self.out.change(order.impairment);
         self.r#in.change(order.impairment);
@@ -131,7 +151,8 @@ impl Gateway {
     }
 
     fn route(&mut self, from: Side, frame: &mut [u8]) -> io::Result<()> {
-        match self.router.handle_frame(self.started.elapsed(), from, frame) {
+        let action = locked(&self.router).handle_frame(self.started.elapsed(), from, frame);
+        match action {
             Action::Forward(to) => self.send(to, frame),
             Action::Say(to, frame) => self.send(to, &frame),
             Action::Nothing => Ok(()),
@@ -173,6 +194,10 @@ impl Gateway {
         ppoll(&mut watched, timeout, None)?;
         Ok(())
     }
+}
+
+fn locked(router: &Mutex<Router>) -> MutexGuard<'_, Router> {
+    router.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 /// Orders that come while frames move; the last complete one counts.

@@ -19,6 +19,7 @@ use crate::firewall::{Direction, Firewall, Rules};
 use crate::nat::{Behaviour, Nat, Side, Verdict};
 use crate::packet::icmp::{Complaint, take_hop};
 use crate::packet::{View, number_at};
+use crate::portmap::PortMapping;
 
 /// What a gateway is.
 #[derive(Debug, Clone, PartialEq, Serialize, Deserialize)]
@@ -29,6 +30,8 @@ pub struct Setup {
     pub seed: u64,
     /// How often the NAT was switched off and on.
     pub restarts: u32,
+    /// By what hosts inside may ask the NAT for a port.
+    pub port_mapping: Vec<PortMapping>,
     /// What passes.
     pub firewall: Rules,
     /// The longest packet that goes out or in.
@@ -102,6 +105,11 @@ impl Router {
         }
         self.firewall.change(setup.firewall.clone());
         self.setup = setup;
+    }
+
+    /// The NAT, for those who ask it for ports.
+    pub(super) fn nat(&mut self) -> Option<&mut Nat> {
+        self.nat.as_mut()
     }
 
     pub(super) fn handle_frame(&mut self, now: Duration, from: Side, frame: &mut [u8]) -> Action {
@@ -330,6 +338,7 @@ mod tests {
             nat: nat.map(|name| Behaviour::named(name).unwrap()),
             seed: 1,
             restarts: 0,
+            port_mapping: Vec::new(),
             firewall: Rules::parse(firewall.iter().copied()).unwrap(),
             mtu: 1500,
             inside: Inside {

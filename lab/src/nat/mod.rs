@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`Behaviour`] | what the NAT does: mapping × filtering × ports × hairpin × timeouts …, and the kinds by name |
 //! | `table`, `ports` | the mappings; the choice of an outside port |
+//! | `pins` | mappings that hosts asked for: [`Nat::pin`] |
 //! | `packet` | IPv4 with UDP, TCP and ICMP as bytes: parts found, addresses changed, checksums kept right, fragments |
 //! | [`Refusal`], [`Counters`] | why a packet was not passed on, and how often |
 //!
@@ -24,6 +25,7 @@
 mod behaviour;
 mod flow;
 mod packet;
+mod pins;
 mod ports;
 mod refusal;
 mod table;
@@ -35,6 +37,7 @@ pub use behaviour::{
 };
 pub use flow::{Flow, Protocol, Signal};
 pub use packet::Verdict;
+pub use pins::{NotPinned, PINS_MAX};
 pub use refusal::{Counters, REFUSALS, Refusal};
 
 use std::collections::BTreeMap;
@@ -45,6 +48,7 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng as _, SeedableRng as _};
 
 use packet::Fragments;
+use pins::Pins;
 use ports::Allocator;
 use table::{Inside, Outside, Remote, Session, Stage, Table};
 
@@ -70,6 +74,7 @@ pub struct Nat {
     random: ChaCha8Rng,
     allocator: Allocator,
     table: Table,
+    pins: Pins,
     remembered: BTreeMap<(Protocol, SocketAddrV4, SocketAddrV4), Duration>,
     fragments: Fragments,
     counters: Counters,
@@ -88,6 +93,7 @@ impl Nat {
             random: ChaCha8Rng::seed_from_u64(seed),
             allocator: Allocator::default(),
             table: Table::default(),
+            pins: Pins::default(),
             remembered: BTreeMap::new(),
             fragments: Fragments::default(),
             counters: Counters::default(),
@@ -112,6 +118,7 @@ impl Nat {
     /// Forgets every mapping, as a router that was switched off and on.
     pub fn restart(&mut self) {
         self.table.clear();
+        self.pins.clear();
         self.remembered.clear();
         self.fragments = Fragments::default();
     }
@@ -124,6 +131,81 @@ impl Nat {
         assert!(!outside.is_empty(), "a NAT has an outside address");
         self.outside = outside;
         self.restart();
+    }
+
+    /// Gives an inside endpoint an outside port for a time, because the host asks for it: the one it has, else the wanted one, else (unless it has to be `exact`) any.
+    ///
+    /// # Errors
+    /// If there is none to give.
+    pub fn pin(
+        &mut self,
+        now: Duration,
+        (protocol, inside): (Protocol, SocketAddrV4),
+        (wanted, exact): (u16, bool),
+        life: Duration,
+    ) -> Result<SocketAddrV4, NotPinned> {
+        let address = self.outside_address(*inside.ip());
+        let held = self.pins.outside(now, (protocol, inside));
+        let outside = match held.filter(|held| !exact || held.port() == wanted) {
+            Some(held) => held,
+            None => {
+                let wanted = SocketAddrV4::new(address, wanted);
+                if wanted.port() != 0 && self.may_pin(now, (protocol, inside), wanted) {
+                    wanted
+                } else if exact {
+                    return Err(NotPinned::Taken);
+                } else {
+                    self.any_port(now, (protocol, inside), address).ok_or(NotPinned::Full)?
+                }
+            }
+        };
+        let is_set = self.pins.set(now, (protocol, outside), inside, life);
+        if is_set { Ok(outside) } else { Err(NotPinned::Full) }
+    }
+
+    /// Takes back what [`Self::pin`] gave to whoever has this outside port; false if nobody has.
+    pub fn unpin(&mut self, protocol: Protocol, outside: SocketAddrV4) -> bool {
+        self.pins.remove((protocol, outside))
+    }
+
+    /// The outside endpoint that was given to an inside one.
+    pub fn pinned(&self, now: Duration, of: (Protocol, SocketAddrV4)) -> Option<SocketAddrV4> {
+        self.pins.outside(now, of)
+    }
+
+    /// Its first outside address.
+    pub fn address(&self) -> Ipv4Addr {
+        self.outside[0]
+    }
+
+    /// Nobody else's, asked for or made by traffic.
+    fn may_pin(
+        &mut self,
+        now: Duration,
+        (protocol, inside): (Protocol, SocketAddrV4),
+        outside: SocketAddrV4,
+    ) -> bool {
+        let asked_for = self.pins.inside(now, (protocol, outside));
+        let made = self.table.of_outside(now, (protocol, outside), outside).map(|(inside, _)| inside);
+        asked_for.into_iter().chain(made).all(|holder| holder == inside)
+    }
+
+    fn any_port(
+        &mut self,
+        now: Duration,
+        (protocol, inside): (Protocol, SocketAddrV4),
+        address: Ipv4Addr,
+    ) -> Option<SocketAddrV4> {
+        let (table, pins) = (&self.table, &self.pins);
+        let is_free = |port| {
+            let endpoint = SocketAddrV4::new(address, port);
+            table.is_free(now, Outside { protocol, endpoint, only: None })
+                && pins.inside(now, (protocol, endpoint)).is_none()
+        };
+        let ports = Ports::Random;
+        let port =
+            self.allocator.choose(&mut self.random, ports, (protocol, address), inside.port(), is_free);
+        port.map(|port| SocketAddrV4::new(address, port))
     }
 
     /// Translates what a host inside sends: the flow as it goes on, and to which side (inside again, if two hosts behind the NAT
@@ -177,6 +259,9 @@ impl Nat {
 
     /// The outside endpoint for what comes from inside; a mapping and a session with the other end stand afterwards.
     fn map(&mut self, now: Duration, flow: Flow, signal: Signal) -> Result<SocketAddrV4, Refusal> {
+        if let Some(outside) = self.pins.outside(now, (flow.protocol, flow.source)) {
+            return Ok(outside);
+        }
         let key = Inside {
             protocol: flow.protocol,
             endpoint: flow.source,
@@ -208,7 +293,7 @@ impl Nat {
         let address = self.outside_address(host);
         let shared = self.behaviour.ports == Ports::Shared
             && self.behaviour.mapping == Dependence::AddressAndPortDependent;
-        let (table, remembered) = (&self.table, &self.remembered);
+        let (table, pins, remembered) = (&self.table, &self.pins, &self.remembered);
         let outside = |port| Outside {
             protocol: flow.protocol,
             endpoint: SocketAddrV4::new(address, port),
@@ -216,7 +301,9 @@ impl Nat {
         };
         let is_free = |port| {
             let spoiled = (flow.protocol, SocketAddrV4::new(address, port), flow.destination);
-            table.is_free(now, outside(port)) && remembered.get(&spoiled).is_none_or(|until| *until <= now)
+            table.is_free(now, outside(port))
+                && pins.inside(now, (flow.protocol, SocketAddrV4::new(address, port))).is_none()
+                && remembered.get(&spoiled).is_none_or(|until| *until <= now)
         };
         let of = (flow.protocol, address);
         let port =
@@ -235,6 +322,9 @@ impl Nat {
     }
 
     fn let_in(&mut self, now: Duration, flow: Flow, signal: Signal) -> Result<Flow, Refusal> {
+        if let Some(destination) = self.pins.inside(now, (flow.protocol, flow.destination)) {
+            return Ok(Flow { destination, ..flow });
+        }
         let Behaviour { filtering, refresh, timeouts, .. } = self.behaviour;
         let (destination, mapping) = self
             .table
@@ -268,6 +358,9 @@ impl Nat {
         (protocol, outside): (Protocol, SocketAddrV4),
         remote: SocketAddrV4,
     ) -> Option<SocketAddrV4> {
+        if let Some(inside) = self.pins.inside(now, (protocol, outside)) {
+            return Some(inside);
+        }
         let (inside, mapping) = self.table.of_outside(now, (protocol, outside), remote)?;
         mapping.session(now, remote).map(|_| inside)
     }
@@ -279,6 +372,9 @@ impl Nat {
         (protocol, inside): (Protocol, SocketAddrV4),
         remote: SocketAddrV4,
     ) -> Option<SocketAddrV4> {
+        if let Some(outside) = self.pins.outside(now, (protocol, inside)) {
+            return Some(outside);
+        }
         let key = Inside { protocol, endpoint: inside, remote: Remote::of(self.behaviour.mapping, remote) };
         self.table.of_inside(now, key).map(|mapping| mapping.outside.endpoint)
     }

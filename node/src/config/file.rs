@@ -90,7 +90,7 @@ pub struct DataSection {
     pub listen: Option<Spanned<String>>,
     /// Whether this node forwards for others, and how much.
     pub relay: Option<Spanned<Relaying>>,
-    /// Whether the router is asked for a port (NAT-PMP, PCP).
+    /// Whether the router is asked for a port (PCP, NAT-PMP, UPnP).
     pub map_ports: Option<bool>,
     /// The largest frame payload machines are told.
     pub mtu: Option<Spanned<i64>>,

@@ -60,7 +60,7 @@ pub struct NodeConfig {
     pub data_workers: NonZeroUsize,
     /// What this host forwards for others; none: nothing, unless its owner asks for it.
     pub relay: Option<Relay>,
-    /// Whether the router is asked for a port (NAT-PMP, PCP).
+    /// Whether the router is asked for a port (PCP, NAT-PMP, UPnP).
     pub map_ports: bool,
     /// MTU of the machines' interfaces.
     pub mtu: u16,

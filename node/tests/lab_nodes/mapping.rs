@@ -1,52 +1,114 @@
-//! A port at the router, against a router in this process that speaks NAT-PMP (RFC 6886) on the loopback of the test's own lab.
+//! Ports at routers, by each protocol, asked of the lab's gateways; and what they are good for.
 
-use std::net::{Ipv4Addr, UdpSocket};
-use std::sync::Arc;
-use std::sync::atomic::{AtomicU32, Ordering};
+use std::net::SocketAddr;
 
-use consort_node::glue::mapping::{Gateway, Method, obtain_by_datagram};
+use consort_lab::case::{Case, World};
+use consort_node::bench::reach::crew::Crew;
+use consort_node::bench::reach::pair::{self, Patience};
+use consort_node::control::api::Reach;
+use consort_node::demo::stage::{DEADLINE, awaited};
+use consort_node::glue::mapping::{Gateway, Lease, Method, obtain_by_datagram, obtain_by_upnp};
+use consort_node::why::Path;
 
 use crate::support::in_lab;
 
-const OUTSIDE: Ipv4Addr = Ipv4Addr::new(198, 51, 100, 7);
+const PORT: u16 = 7_441;
+const METHODS: [(&str, Method); 3] =
+    [("pcp", Method::Pcp), ("nat-pmp", Method::NatPmp), ("upnp", Method::Upnp)];
 
-/// Answers PCP by its own version (RFC 6886 section 3.5), the outside address, and mappings; counts those asked for.
-fn router(socket: &UdpSocket, mappings: &AtomicU32, dropped: &AtomicU32) {
-    let mut asked = [0; 1_100];
-    while let Ok((length, from)) = socket.recv_from(&mut asked) {
-        let request = &asked[..length];
-        let answer: Vec<u8> = match request {
-            [2, ..] => vec![0, 0x80, 0, 1, 0, 0, 0, 9],
-            [0, 0] => [&[0, 0x80, 0, 0, 0, 0, 0, 9][..], &OUTSIDE.octets()].concat(),
-            [0, 1, _, _, inside_high, inside_low, outside_high, outside_low, life @ ..]
-                if life.len() == 4 =>
-            {
-                if life == [0; 4] { dropped } else { mappings }.fetch_add(1, Ordering::SeqCst);
-                let outside = if life == [0; 4] { [0, 0] } else { [*outside_high, *outside_low] };
-                [&[0, 0x81, 0, 0, 0, 0, 0, 9, *inside_high, *inside_low][..], &outside, life].concat()
-            }
-            _ => continue,
-        };
-        if socket.send_to(&answer, from).is_err() {
-            return;
+/// A home whose router speaks one protocol, its NAT the hardest there is; so many hosts in it.
+fn home(protocol: &str, hosts: &[&str]) -> String {
+    let site = format!("[site.{protocol}]\nnat = \"symmetric-random\"\nport-mapping = [\"{protocol}\"]\n");
+    let hosts = hosts.iter().map(|host| format!("[host.{protocol}-{host}]\nsite = \"{protocol}\"\n"));
+    site + &hosts.collect::<String>()
+}
+
+/// Does it in a host's network: sockets belong to the thread's.
+fn on<T: Send>(world: &mut World, host: &str, act: impl AsyncFnOnce() -> T + Send) -> T {
+    let netns = world.host(host).unwrap().host.netns();
+    std::thread::scope(|scope| {
+        let thread = scope.spawn(|| {
+            netns.enter(|| {
+                let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+                runtime.block_on(act())
+            })
+        });
+        thread.join().unwrap().unwrap()
+    })
+}
+
+in_lab! {
+    async fn each_protocol_gives_a_port_renews_it_and_takes_it_back() {
+        let homes: String = METHODS.iter().map(|(protocol, _)| home(protocol, &["a", "b"])).collect();
+        let mut world = World::build(&Case::parse(&homes).unwrap()).unwrap();
+        for (protocol, method) in METHODS {
+            let gateway = world.gateway(protocol).unwrap();
+            let (router, outside) = (gateway.inside().ipv4.unwrap().0, gateway.outside());
+            let obtain = async || -> Result<Lease, String> {
+                let gateway = Gateway::towards(router)?;
+                match method {
+                    Method::Upnp => obtain_by_upnp(gateway, PORT).await,
+                    Method::Pcp | Method::NatPmp => obtain_by_datagram(gateway, PORT).await,
+                }
+            };
+            let wanted = SocketAddr::from((outside, PORT));
+            on(&mut world, &format!("{protocol}-a"), async || {
+                let mut lease = obtain().await.unwrap();
+                assert_eq!((lease.method(), lease.address()), (method, wanted));
+                lease.renew().await.unwrap();
+                assert_eq!(lease.address(), wanted, "{protocol}");
+                // While it is held the next host gets another; it is the same router that says so.
+                lease.give_back().await;
+            });
+            // Only one that was given back can be another host's.
+            on(&mut world, &format!("{protocol}-b"), async || {
+                let lease = obtain().await.unwrap();
+                assert_eq!(lease.address(), wanted, "{protocol}: the first host's was not taken back");
+            });
+            on(&mut world, &format!("{protocol}-a"), async || {
+                let lease = obtain().await.unwrap();
+                assert_ne!(lease.address(), wanted, "{protocol}: it is the other host's now");
+            });
         }
     }
 }
 
 in_lab! {
-    async fn a_router_maps_a_port_renews_it_and_takes_it_back() {
-        let socket = UdpSocket::bind((Ipv4Addr::LOCALHOST, crab_nat::GATEWAY_PORT)).unwrap();
-        let counts = Arc::new((AtomicU32::new(0), AtomicU32::new(0)));
-        let counted = Arc::clone(&counts);
-        // Ends with the test's process.
-        std::thread::spawn(move || router(&socket, &counted.0, &counted.1));
-        let gateway = Gateway::towards(Ipv4Addr::LOCALHOST).unwrap();
-        let mut lease = obtain_by_datagram(gateway, 7_441).await.unwrap();
-        assert_eq!(lease.address(), (OUTSIDE, 7_441).into());
-        assert_eq!(lease.method(), Method::NatPmp);
-        lease.renew().await.unwrap();
-        assert_eq!(lease.address(), (OUTSIDE, 7_441).into());
-        lease.give_back().await;
-        assert_eq!((counts.0.load(Ordering::SeqCst), counts.1.load(Ordering::SeqCst)), (2, 1));
+    async fn a_router_that_speaks_none_is_found_out_within_its_time() {
+        let case = "[site.home]\nnat = \"port-cone\"\n[host.a]\nsite = \"home\"\n";
+        let mut world = World::build(&Case::parse(case).unwrap()).unwrap();
+        let router = world.gateway("home").unwrap().inside().ipv4.unwrap().0;
+        on(&mut world, "a", async || {
+            let gateway = Gateway::towards(router).unwrap();
+            obtain_by_datagram(gateway, PORT).await.unwrap_err();
+            let why = obtain_by_upnp(gateway, PORT).await.unwrap_err();
+            assert_eq!(why, "UPnP: the router is no gateway device");
+        });
+    }
+}
+
+in_lab! {
+    /// Two symmetric NATs have no direct path, unless one of the routers gives a port.
+    async fn a_port_at_the_router_makes_a_hard_pair_direct() {
+        let homes: String = METHODS.iter().map(|(protocol, _)| home(protocol, &["host"])).collect();
+        let case = format!(
+            "[host.founder]\n{homes}[site.office]\nnat = \"symmetric-random\"\nlan = \"192.168.2.0/24\"\n[host.office]\nsite = \"office\"\n"
+        );
+        let mut crew = Crew::new(World::build(&Case::parse(&case).unwrap()).unwrap());
+        crew.start_overlay().await.unwrap();
+        for (protocol, _) in METHODS {
+            let name = format!("{protocol}-host");
+            let outside = crew.world().gateway(protocol).unwrap().outside();
+            let client = crew.client(&name).unwrap();
+            let mapped = awaited(&format!("{name} has a port"), async || {
+                Ok(client.get::<Reach>("/v1/reach").await?.mapped)
+            })
+            .await
+            .unwrap();
+            assert_eq!(mapped.parse::<SocketAddr>().unwrap().ip(), outside);
+            let patience = Patience { first: DEADLINE, direct: DEADLINE };
+            let measured = pair::measure(&mut crew, &name, "office", patience).await.unwrap();
+            assert_eq!(measured.way, Path::Direct, "{protocol}: {}", measured.in_words());
+        }
     }
 }

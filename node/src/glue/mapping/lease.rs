@@ -6,6 +6,7 @@ use std::time::Duration;
 
 use crab_nat::{InternetProtocol, PortMapping, PortMappingOptions, PortMappingType, TimeoutConfig};
 
+use super::upnp::UpnpMapping;
 use super::{Gateway, LIFE};
 
 /// How long a router may take to answer PCP or NAT-PMP; it is one hop away.
@@ -25,13 +26,21 @@ pub enum Method {
     Pcp,
     /// RFC 6886.
     NatPmp,
+    /// UPnP Internet Gateway Device.
+    Upnp,
 }
 
 /// One mapping.
 #[derive(Debug)]
 pub struct Lease {
     address: SocketAddr,
-    mapping: PortMapping,
+    mapping: Held,
+}
+
+#[derive(Debug)]
+enum Held {
+    ByDatagram(PortMapping),
+    Upnp(UpnpMapping),
 }
 
 /// PCP, or NAT-PMP where the router says so.
@@ -58,7 +67,16 @@ pub async fn obtain_by_datagram(gateway: Gateway, port: u16) -> Result<Lease, St
     };
     // A PCP server speaks of IPv4 in IPv6's form (RFC 6887 section 5).
     let address = SocketAddr::new(ip.to_canonical(), mapping.external_port().get());
-    Ok(Lease { address, mapping })
+    Ok(Lease { address, mapping: Held::ByDatagram(mapping) })
+}
+
+/// UPnP, for routers that speak neither.
+///
+/// # Errors
+/// In words, if the router does not answer or does not want to.
+pub async fn obtain_by_upnp(gateway: Gateway, port: u16) -> Result<Lease, String> {
+    let mapping = UpnpMapping::obtain(gateway, port, LIFE).await?;
+    Ok(Lease { address: mapping.address(), mapping: Held::Upnp(mapping) })
 }
 
 fn life_s() -> u32 {
@@ -75,16 +93,23 @@ impl Lease {
     /// By which protocol.
     #[must_use]
     pub fn method(&self) -> Method {
-        match self.mapping.mapping_type() {
-            PortMappingType::NatPmp => Method::NatPmp,
-            PortMappingType::Pcp { .. } => Method::Pcp,
+        match &self.mapping {
+            Held::Upnp(_) => Method::Upnp,
+            Held::ByDatagram(mapping) => match mapping.mapping_type() {
+                PortMappingType::NatPmp => Method::NatPmp,
+                PortMappingType::Pcp { .. } => Method::Pcp,
+            },
         }
     }
 
     /// How long the router will keep it.
     #[must_use]
     pub fn life(&self) -> Duration {
-        Duration::from_secs(self.mapping.lifetime().into()).clamp(LIFE_MIN, LIFE)
+        let said = match &self.mapping {
+            Held::ByDatagram(mapping) => Duration::from_secs(mapping.lifetime().into()),
+            Held::Upnp(mapping) => mapping.life(),
+        };
+        said.clamp(LIFE_MIN, LIFE)
     }
 
     /// Asks for more time; the router may give another port.
@@ -92,18 +117,30 @@ impl Lease {
     /// # Errors
     /// In words, if it gives none.
     pub async fn renew(&mut self) -> Result<(), String> {
-        self.mapping.renew().await.map_err(|error| error.to_string())?;
-        let ip = match self.mapping.mapping_type() {
-            PortMappingType::Pcp { external_ip, .. } => external_ip.to_canonical(),
-            PortMappingType::NatPmp => self.address.ip(),
+        self.address = match &mut self.mapping {
+            Held::Upnp(mapping) => {
+                mapping.renew().await?;
+                mapping.address()
+            }
+            Held::ByDatagram(mapping) => {
+                mapping.renew().await.map_err(|error| error.to_string())?;
+                let ip = match mapping.mapping_type() {
+                    PortMappingType::Pcp { external_ip, .. } => external_ip.to_canonical(),
+                    PortMappingType::NatPmp => self.address.ip(),
+                };
+                SocketAddr::new(ip, mapping.external_port().get())
+            }
         };
-        self.address = SocketAddr::new(ip, self.mapping.external_port().get());
         Ok(())
     }
 
     /// Gives it back; where that fails it ends by itself.
     pub async fn give_back(self) {
-        if let Err((why, _)) = self.mapping.try_drop().await {
+        let given_back = match self.mapping {
+            Held::ByDatagram(mapping) => mapping.try_drop().await.map_err(|(why, _)| why.to_string()),
+            Held::Upnp(mapping) => mapping.give_back().await,
+        };
+        if let Err(why) = given_back {
             tracing::debug!(%why, "the mapping was not given back");
         }
     }

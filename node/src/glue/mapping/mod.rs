@@ -1,15 +1,16 @@
-//! A port at the router: asked for by PCP or NAT-PMP, told to the data plane as a candidate, renewed, and given back at the end.
+//! A port at the router: asked for by PCP, NAT-PMP or UPnP, told to the data plane as a candidate, renewed, and given back at the end.
 //!
 //! ```text
-//!  gateway of the default route ─▶ PCP, which falls back to NAT-PMP ─▶ mapped: renewed at half its life
-//!                                                     └─▶ none: asked again after RETRY (another network, another router)
+//!  gateway of the default route ─▶ PCP, which falls back to NAT-PMP ─▶ UPnP IGD ─▶ mapped: renewed at half its life
+//!                                                                        └─▶ none: asked again after RETRY (another network, another router)
 //! ```
 //! Owns: the mapping. Refuses to know: what the address is used for. What a router says is tried by the data plane like any candidate; a router that
-//! lies wins nothing. Sources: RFC 6887, RFC 6886. IPv4 only: IPv6 needs no mapping, and firewalls that
+//! lies wins nothing. Sources: RFC 6887, RFC 6886, and [`upnp`]'s. IPv4 only: IPv6 needs no mapping, and firewalls that
 //! would open by PCP are met by both sides probing at once.
 
 mod gateway;
 mod lease;
+pub mod upnp;
 
 use std::net::SocketAddr;
 use std::time::Duration;
@@ -18,7 +19,7 @@ use consort_vswitch::DataPlane;
 use tokio::sync::watch;
 
 pub use gateway::Gateway;
-pub use lease::{Lease, Method, obtain_by_datagram};
+pub use lease::{Lease, Method, obtain_by_datagram, obtain_by_upnp};
 
 /// How long a mapping is asked for. RFC 6886 section 3.3 recommends two hours; a router that restarts forgets it anyway, and half of this
 /// bounds how long this host believes in one that is gone.
@@ -158,5 +159,8 @@ async fn ended(ends: &mut watch::Receiver<bool>) {
 /// A mapping by whichever protocol the router speaks.
 async fn obtain(port: u16) -> Result<Lease, String> {
     let gateway = Gateway::of_default_route()?;
-    obtain_by_datagram(gateway, port).await
+    match obtain_by_datagram(gateway, port).await {
+        Ok(lease) => Ok(lease),
+        Err(why) => obtain_by_upnp(gateway, port).await.map_err(|also| format!("{why}; {also}")),
+    }
 }

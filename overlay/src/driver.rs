@@ -26,6 +26,8 @@ mod requests;
 mod standing;
 mod transport;
 
+pub(crate) use transport::tcp_address;
+
 use crate::{
     behaviour::Behaviour,
     clock::{Clock, since_start},
@@ -353,6 +355,10 @@ impl Driver {
             }
             Command::Call { host, protocol, body, answer } => self.call(host, protocol, body, answer),
             Command::Connect(host, answer) => self.when_connected(host, Waiting::Connect(answer)),
+            Command::Doubt(host, answer) => {
+                self.close_peer(&host, &FailureReason::Silent);
+                answer.send(()).ok();
+            }
             Command::OpenStream(host, protocol, answer) => self.open_stream(host, protocol, answer),
             Command::Publish(payload, answer) => {
                 self.payload = payload;

@@ -155,6 +155,7 @@ pub(crate) enum Command {
         answer: Answer<Result<Vec<u8>, CallError>>,
     },
     Connect(HostId, Answer<Result<(), FailureReason>>),
+    Doubt(HostId, Answer<()>),
     OpenStream(HostId, &'static str, Answer<Result<Stream, OpenError>>),
     Publish(Vec<u8>, Answer<()>),
     PublishDocument {
@@ -255,6 +256,12 @@ impl Overlay {
     /// Connects to `host` if it is not connected.
     pub async fn connect(&self, host: HostId) -> Result<Result<(), FailureReason>, Stopped> {
         self.ask(|answer| Command::Connect(host, answer)).await
+    }
+
+    /// Takes the connection to `host` for dead, though nothing has said so yet: it is closed, and made anew when somebody next needs it. For who asked over it
+    /// and got no answer from a host that is there.
+    pub async fn doubt(&self, host: HostId) -> Result<(), Stopped> {
+        self.ask(|answer| Command::Doubt(host, answer)).await
     }
 
     /// Opens a bulk stream to `host`; connects first if need be.

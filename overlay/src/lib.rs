@@ -25,6 +25,7 @@
 //! | `protocol` | bytes and limits of each protocol |
 //! | `lan` | members on the local link: what is asked and answered |
 //! | `gate` | who passes the door, and the handshake |
+//! | `knock` | who listens at a host's addresses right now |
 //! | `streams` | bulk streams over a connection |
 //! | `behaviour` | composition of libp2p's behaviours |
 //! | `driver` | the loop, and all I/O |
@@ -44,6 +45,7 @@ pub mod fuzz;
 mod gate;
 mod handle;
 mod identity;
+mod knock;
 mod lan;
 mod limit;
 mod membership;
@@ -73,6 +75,7 @@ pub use handle::{
     PublishDocumentError, PublishError, RevokeError, Stopped, Stream,
 };
 pub use identity::{HostId, Key, Keypair, OverlayId, OverlayKey, ParseKeyError};
+pub use knock::{Knock, knock};
 pub use limit::Rate;
 pub use membership::{
     Certificate, Chain, ChainRefusal, DEPTH_MAX, LinkSecret, Membership, REVOCATIONS_MAX, Revocation,

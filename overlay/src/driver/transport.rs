@@ -214,6 +214,11 @@ pub(super) fn gate_failure<'a>(error: &'a (dyn std::error::Error + 'static)) -> 
     None
 }
 
+/// Where TCP is knocked at.
+pub(crate) fn tcp_address(address: SocketAddr) -> Multiaddr {
+    to_multiaddr(address, Transport::Tcp)
+}
+
 /// `/ip4/…/tcp/…` or `/ip4/…/udp/…/quic-v1`.
 pub(super) fn to_multiaddr(address: SocketAddr, transport: Transport) -> Multiaddr {
     let base = Multiaddr::from(address.ip());

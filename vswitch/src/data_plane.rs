@@ -260,6 +260,12 @@ impl DataPlane {
         self.inner.keeper.with_links(|links| links.set_inside(now, prefixes));
     }
 
+    /// Whether an address is on a network that [`Self::set_inside`] named.
+    #[must_use]
+    pub fn is_inside(&self, ip: IpAddr) -> bool {
+        self.inner.keeper.read_links(|links| links.is_inside(ip))
+    }
+
     /// Where this host can be reached, as far as is known now: [`LocalPaths::candidates`] are to be published.
     pub fn own_paths(&self) -> LocalPaths {
         self.inner.keeper.read_links(Links::own_paths)

@@ -98,6 +98,8 @@ counters! {
         initiations_answered,
         /// Initiations put aside because our own crossed them.
         initiations_crossed,
+        /// Answers to our initiations that do not open: the peer has another secret of the overlay, or they were changed.
+        handshakes_forged,
         /// Initiations refused: not newer than one seen before.
         initiations_stale,
         /// Initiations refused: too soon after another.

@@ -310,6 +310,10 @@ impl Links {
     }
 
     /// Where this host can be reached.
+    pub(crate) fn is_inside(&self, ip: IpAddr) -> bool {
+        self.paths.is_inside(ip)
+    }
+
     pub(crate) fn own_paths(&self) -> LocalPaths {
         self.paths.local()
     }

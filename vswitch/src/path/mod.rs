@@ -308,6 +308,10 @@ impl Paths {
         self.set_local(now, self.shared.own.paths().local)
     }
 
+    pub(crate) fn is_inside(&self, ip: IpAddr) -> bool {
+        self.inside.contains(ip)
+    }
+
     /// The addresses of this host's interfaces, with the port. True if they are others than before: peers are told at once.
     pub(crate) fn set_local(&mut self, now: Instant, mut local: Vec<SocketAddr>) -> bool {
         local.retain(|address| !self.inside.contains(address.ip()));

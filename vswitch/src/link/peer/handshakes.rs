@@ -75,6 +75,7 @@ impl Link {
         };
         let limit = shared.limits.refuse_datagrams;
         let Ok(ready) = initiator.finish(response, self.peer, now.at, limit) else {
+            self.counters.handshakes_forged.one();
             return shared.refusals.handshake_forged.one();
         };
         self.slots.established(Arc::new(ready.session));

@@ -4,7 +4,9 @@ use std::time::{Duration, Instant};
 
 use super::{Peer, Shared};
 use crate::path::{
+    CandidateKind,
     nat::Seen,
+    track::Kind,
     via::{Origin, SocketId},
     view::PathReason,
 };
@@ -86,9 +88,12 @@ impl Peer {
                 None => return shared.refusals.unexpected.one(),
             },
         };
+        // Through a stream of the control plane the peer sees a socket of its own computer.
+        let is_stream = self.tracks[place].kind == Kind::Candidate(CandidateKind::Stream);
         if let Some(outside) = reply.address
             && origin.token.is_none()
             && origin.socket == SocketId::MAIN
+            && !is_stream
         {
             shared.own.note(now, self.host, Seen { target: origin.address, outside });
         }

@@ -46,6 +46,7 @@ pub struct Host {
     init: Pid,
     netns: Netns,
     state: PathBuf,
+    resolver: PathBuf,
 }
 
 impl Host {
@@ -54,8 +55,11 @@ impl Host {
         let state = enter::directory().ok_or(StartHostError::OutsideLab)?.join(name);
         let system = |source| StartHostError::System { name: name.to_owned(), source };
         std::fs::create_dir_all(&state).map_err(system)?;
+        let resolver = state.with_extension("resolv");
+        std::fs::write(&resolver, "").map_err(system)?;
         let mut keeper = subcommand(reexec::program(), reexec::HOST)
-            .args(["--name", name])
+            .args(["--name", name, "--resolver"])
+            .arg(&resolver)
             .stdin(Stdio::null())
             .stdout(Stdio::piped())
             .spawn()
@@ -69,7 +73,14 @@ impl Host {
             return Err(StartHostError::DidNotComeUp(name.to_owned()));
         };
         let netns = Netns::of_process(init).map_err(system)?;
-        Ok(Self { name: name.to_owned(), keeper, init: Pid::from_raw(init.cast_signed()), netns, state })
+        Ok(Self {
+            name: name.to_owned(),
+            keeper,
+            init: Pid::from_raw(init.cast_signed()),
+            netns,
+            state,
+            resolver,
+        })
     }
 
     /// The host's name.
@@ -85,6 +96,12 @@ impl Host {
     /// The host's disk: a directory that outlives it within the lab.
     pub fn state(&self) -> &Path {
         &self.state
+    }
+
+    /// Writes the host's `/etc/resolv.conf`, which is empty at first: whom it asks for names is not the computer's own business. On a computer that has no
+    /// such file, hosts have none either.
+    pub fn set_resolver(&self, text: &str) -> io::Result<()> {
+        std::fs::write(&self.resolver, text)
     }
 
     /// A command inside the host, to which arguments and standard streams may be added as to any other. Killing the started child

@@ -37,7 +37,7 @@ pub struct Explanation {
     pub cause: String,
     /// What to do; empty where nothing has to be done.
     pub remedy: String,
-    /// What else is not as it should be.
+    /// What else is not as it should be, whether or not the path is well.
     pub also: Vec<Finding>,
     /// The NAT of the host that was asked.
     pub nat: Nat,
@@ -67,15 +67,12 @@ pub fn explain(facts: &Facts) -> Explanation {
     let mut findings = rules::findings(facts).into_iter();
     // The last rule always holds.
     let first = findings.next().unwrap_or_else(|| rules::unexplained(facts));
-    let also = if rules::is_well(first.code) {
-        Vec::new()
-    } else {
-        findings.filter(|finding| !rules::is_well(finding.code)).take(ALSO_MAX).collect()
-    };
+    let others = findings.filter(|finding| !rules::is_well(finding.code) && !rules::is_well(first.code));
+    let also = others.take(ALSO_MAX).chain(rules::notes(facts)).collect();
     let link = &facts.near.link;
     Explanation {
-        from: facts.near_name.clone(),
-        to: facts.far_name.clone(),
+        from: facts.names.near_id.clone(),
+        to: facts.names.far_id.clone(),
         path: facts.path(),
         address: link.address.filter(|_| link.up).map(|address| address.to_string()),
         code: first.code,

@@ -115,6 +115,8 @@ pub enum ControlFailure {
     Full,
     /// It was there and broke.
     Lost,
+    /// The host opens its door, and does not answer what it is asked.
+    Unresponsive,
 }
 
 /// The control plane's connection to the other host.
@@ -152,7 +154,7 @@ pub struct LinkFact {
     pub datagram_bytes: u16,
     /// Times the path was found to have become narrower.
     pub black_holes: u32,
-    /// Whether any probe or datagram of the other's was heard lately.
+    /// Whether any probe or datagram of the other's came straight from it lately.
     pub heard: bool,
     /// Whether the last handshake failed over the overlay's secret or a key.
     pub key_refused: bool,
@@ -291,8 +293,6 @@ pub struct Side {
     pub standing: Standing,
     /// What its NAT does.
     pub nat: Nat,
-    /// Whether its NAT takes a datagram back that it sent to its own outside address; unknown where it was not tried.
-    pub hairpin: Option<bool>,
     /// What others see as its address.
     pub observed: List<SocketAddr, 4>,
     /// Whether it has an IPv4 address that is not only its own (loopback, link-local).
@@ -307,8 +307,12 @@ pub struct Side {
     pub quic_somewhere: bool,
     /// Datagrams the kernel dropped because the data plane did not keep up.
     pub receive_drops: u64,
+    /// Whether another member answered when it was knocked at just now; unknown where there was no reason to.
+    pub others_answer: Option<bool>,
     /// The control connection to the other.
     pub control: Control,
+    /// Where a membership was refused: whether it was the other that refused this host's.
+    pub refused_by_other: bool,
     /// The link to the other.
     pub link: LinkFact,
     /// The other's candidates.
@@ -325,13 +329,24 @@ pub struct Side {
     pub record_age_s: Option<u32>,
 }
 
+/// How the two hosts are called.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Names {
+    /// The asking host's id.
+    pub near_id: String,
+    /// The other's.
+    pub far_id: String,
+    /// The asking host, in sentences.
+    pub near: String,
+    /// The other, in sentences.
+    pub far: String,
+}
+
 /// Everything an explanation is made from.
 #[derive(Debug, Clone, PartialEq)]
 pub struct Facts {
-    /// How the asking host is called in the text.
-    pub near_name: String,
-    /// How the other is called.
-    pub far_name: String,
+    /// How the two are called.
+    pub names: Names,
     /// Whether the two are one.
     pub same: bool,
     /// The host that was asked.

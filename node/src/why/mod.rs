@@ -30,6 +30,6 @@ mod tests;
 pub use code::Code;
 pub use explanation::{Explanation, Finding, explain};
 pub use facts::{
-    Attempt, CandidateKind, Control, ControlFailure, Facts, LinkFact, Meeting, Nat, Outcome, Path,
+    Attempt, CandidateKind, Control, ControlFailure, Facts, LinkFact, Meeting, Names, Nat, Outcome, Path,
     RelayAttempt, RelayOutcome, Side, Standing, TopologyFact,
 };

@@ -24,7 +24,6 @@ fn side() -> Side {
         unix_seconds: 1_800_000_000,
         standing: Standing::Member,
         nat: Nat::EndpointIndependent,
-        hairpin: None,
         observed: List::new(),
         has_ipv4: true,
         has_ipv6: false,
@@ -32,6 +31,8 @@ fn side() -> Side {
         members_connected: 3,
         quic_somewhere: true,
         receive_drops: 0,
+        others_answer: None,
+        refused_by_other: false,
         control: Control::Connected { quic: true, round_trip_micros: Some(10_000) },
         link: LinkFact {
             wanted: true,
@@ -57,7 +58,8 @@ fn side() -> Side {
 }
 
 fn well() -> Facts {
-    Facts { near_name: "a".into(), far_name: "b".into(), same: false, near: side(), far: Some(side()) }
+    let names = Names { near_id: "12D3a".into(), far_id: "12D3b".into(), near: "a".into(), far: "b".into() };
+    Facts { names, same: false, near: side(), far: Some(side()) }
 }
 
 /// The link is down and every candidate of both was silent, though the control plane stands.
@@ -113,14 +115,20 @@ fn single_faults() -> Vec<(Code, Facts)> {
         (Code::ClockWrong, control_down(Failure::FromTheFuture)),
         (
             Code::NotAMember,
-            with(control_down(Failure::NotTried), |facts| facts.near.standing = Standing::NotYet),
+            with(control_down(Failure::NoAddress), |facts| {
+                facts.near.standing = Standing::NotYet;
+                facts.near.record_age_s = None;
+            }),
         ),
         (
             Code::RevokedHere,
             with(control_down(Failure::Revoked), |facts| facts.near.standing = Standing::Revoked),
         ),
+        (Code::RevokedHere, with(control_down(Failure::Revoked), |facts| facts.near.refused_by_other = true)),
+        (Code::RevokedHere, with(no_path(), |facts| far(facts).control = Control::Failed(Failure::Revoked))),
         (Code::RevokedThere, control_down(Failure::Revoked)),
         (Code::Expired, control_down(Failure::Expired)),
+        (Code::Expired, with(control_down(Failure::Expired), |facts| facts.near.standing = Standing::NotYet)),
         (Code::OtherOverlay, control_down(Failure::OtherOverlay)),
         (Code::MembershipForged, control_down(Failure::Forged)),
         (Code::WrongIdentity, control_down(Failure::WrongIdentity)),
@@ -134,7 +142,22 @@ fn single_faults() -> Vec<(Code, Facts)> {
             }),
         ),
         (Code::Isolated, with(control_down(Failure::NoAnswer), |facts| facts.near.members_connected = 0)),
-        (Code::NoRoute, control_down(Failure::NetworkUnreachable)),
+        // Connections that stand say nothing: nobody opens.
+        (
+            Code::Isolated,
+            with(control_down(Failure::NoAnswer), |facts| facts.near.others_answer = Some(false)),
+        ),
+        (
+            Code::HostSilent,
+            with(control_down(Failure::NoAnswer), |facts| {
+                facts.near.others_answer = Some(true);
+                facts.near.members_connected = 0;
+            }),
+        ),
+        (
+            Code::NoRoute,
+            with(control_down(Failure::NetworkUnreachable), |facts| facts.near.others_answer = Some(false)),
+        ),
         (
             Code::FamiliesDiffer,
             with(relayed(), |facts| {
@@ -196,7 +219,14 @@ fn single_faults() -> Vec<(Code, Facts)> {
             }),
         ),
         (Code::MeetTooOften, with(no_path(), |facts| facts.near.meeting = Meeting::TooOften)),
-        (Code::MeetUnanswered, with(no_path(), |facts| facts.near.meeting = Meeting::Unanswered)),
+        (
+            Code::MeetUnanswered,
+            with(no_path(), |facts| {
+                facts.near.meeting = Meeting::Unanswered;
+                facts.far = None;
+            }),
+        ),
+        (Code::MeetUnanswered, control_down(Failure::Unresponsive)),
         (Code::DataPortBlocked, no_path()),
         (Code::DataPortBlocked, with(relayed(), |facts| facts.near.nat = Nat::Blocked)),
         // What the other sends arrives, and nothing comes back to it from anybody: it is not that UDP is blocked there altogether.
@@ -251,7 +281,6 @@ fn single_faults() -> Vec<(Code, Facts)> {
                 facts.near.tried = tried(&[(CandidateKind::Observed, Outcome::Waiting)]);
             }),
         ),
-        (Code::DnsGone, with(well(), |facts| facts.near.dns = Some(false))),
         (
             Code::DirectLocal,
             with(well(), |facts| {
@@ -294,8 +323,11 @@ fn each_set_of_facts_has_exactly_its_cause() {
 
 #[test]
 fn every_code_has_facts_that_lead_to_it_and_a_text_of_its_own() {
+    let noted = explain(&with(well(), |facts| facts.near.dns = Some(false)));
+    assert_eq!(noted.code, Code::Direct, "a note is no cause");
+    let notes = noted.also.into_iter().map(|finding| finding.code);
     let reached: std::collections::BTreeSet<Code> =
-        single_faults().into_iter().map(|(code, _)| code).collect();
+        single_faults().into_iter().map(|(code, _)| code).chain(notes).collect();
     for code in Code::ALL {
         assert!(reached.contains(code), "{code} is never said");
     }

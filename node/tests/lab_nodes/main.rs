@@ -14,3 +14,4 @@ mod slice;
 mod support;
 mod topology;
 mod underlay;
+mod why;

@@ -170,6 +170,19 @@ impl Crew {
         .await
     }
 
+    /// Waits until a host's node answers, member or not.
+    ///
+    /// # Errors
+    /// If it takes too long.
+    pub async fn answers(&self, name: &str) -> Result<(), Failure> {
+        let client = self.client(name)?;
+        awaited(&format!("the node of {name} answers"), async || {
+            let status: Result<Status, Failure> = client.get("/v1/status").await;
+            Ok(status.is_ok().then_some(()))
+        })
+        .await
+    }
+
     /// Asks a node for a ticket.
     ///
     /// # Errors

@@ -18,6 +18,8 @@ use crate::why::{Code, Explanation, Path};
 
 /// Between two tries of a frame, and two looks at the path.
 const STEP: Duration = Duration::from_millis(10);
+/// Long enough that its datagram is longer than every path takes, and so tells of the path's own size.
+const MUCH_BYTES: usize = 1_300;
 /// Any port: nothing else is on the network.
 const ECHO_PORT: u16 = 7;
 
@@ -180,9 +182,22 @@ impl Conversation {
     /// # Errors
     /// If a socket fails otherwise than by a network that does not work yet.
     pub fn answered(&mut self) -> io::Result<bool> {
-        let mut buffer = [0; 64];
+        self.asks(size_of::<u32>())
+    }
+
+    /// The same with a question as long as frames of a file are.
+    ///
+    /// # Errors
+    /// As [`Self::answered`].
+    pub fn says_much(&mut self) -> io::Result<bool> {
+        self.asks(MUCH_BYTES)
+    }
+
+    fn asks(&mut self, bytes: usize) -> io::Result<bool> {
+        let mut buffer = [0; MUCH_BYTES];
         self.tries = self.tries.wrapping_add(1);
-        ignore_refusals(self.asking.send_to(&self.tries.to_be_bytes(), self.to))?;
+        buffer[..size_of::<u32>()].copy_from_slice(&self.tries.to_be_bytes());
+        ignore_refusals(self.asking.send_to(&buffer[..bytes], self.to))?;
         while let Some((length, from)) = ignore_refusals(self.answering.recv_from(&mut buffer))? {
             ignore_refusals(self.answering.send_to(&buffer[..length], from))?;
         }

@@ -1,7 +1,9 @@
 //! `consort doctor`: what this host needs to run a node, and what of it is missing.
 //!
 //! Each check is made the way the node would do it, not by looking at a version: a device is opened, a namespace is made (in a process of
-//! its own), a port is bound. A warning is something the node can live without, and says what is lost.
+//! its own), a port is bound. A warning is something the node can live without, and says what is lost. Of a node that runs, `running` asks the daemon.
+
+mod running;
 
 use std::net::{SocketAddr, TcpListener, UdpSocket};
 use std::path::{Path, PathBuf};
@@ -12,11 +14,8 @@ use serde::Serialize;
 use super::output::{Output, table};
 use crate::config::args::{DoctorArgs, NodeArgs};
 use crate::config::{paths, resolved};
-use crate::control::api::Reach;
-use crate::control::client::Client;
 use crate::failure::{Exit, Failure};
 use crate::privilege;
-use crate::why::Nat;
 
 /// 2026-01-01: no computer whose clock is right shows an earlier time to this program.
 const CLOCK_EARLIEST_S: u64 = 1_767_225_600;
@@ -78,7 +77,7 @@ pub fn run(args: &DoctorArgs, socket: Option<&Path>, output: Output) -> Result<E
     ];
     if running {
         checks.push(Check::ok("daemon", format!("answers on {}", socket.display())));
-        checks.extend(reach(&socket));
+        checks.extend(running::checks(&socket));
     } else {
         let found = format!("none answers on {}", socket.display());
         checks.push(Check::not("daemon", Verdict::Warning, found, "start one with `consort node`"));
@@ -88,99 +87,6 @@ pub fn run(args: &DoctorArgs, socket: Option<&Path>, output: Output) -> Result<E
     let report = Report { healthy: checks.iter().all(|check| check.verdict != Verdict::Missing), checks };
     output.document(&report, human)?;
     Ok(if report.healthy { Exit::Done } else { Exit::Failed })
-}
-
-/// How others reach this host, as its daemon knows.
-fn reach(socket: &Path) -> Vec<Check> {
-    let asked = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::failed("runtime", format!("cannot start the runtime: {error}")))
-        .and_then(|runtime| runtime.block_on(Client::new(socket).get::<Reach>("/v1/reach")));
-    match asked {
-        Ok(reach) => vec![nat(&reach), port_mapping(&reach), relaying(&reach), names(&reach)],
-        Err(failure) => {
-            let remedy = failure.remedy.unwrap_or_else(|| "look at the daemon's log".to_owned());
-            vec![Check::not("reach", Verdict::Warning, failure.message, &remedy)]
-        }
-    }
-}
-
-fn nat(reach: &Reach) -> Check {
-    const NAME: &str = "NAT";
-    let seen: Vec<&str> = reach.observed.iter().map(|observed| observed.address.as_str()).collect();
-    let found = if seen.is_empty() {
-        reach.nat.words().to_owned()
-    } else {
-        format!("{}; seen as {}", reach.nat.words(), seen.join(" "))
-    };
-    match reach.nat {
-        Nat::None | Nat::EndpointIndependent => Check::ok(NAME, found),
-        Nat::Unknown => Check::not(
-            NAME,
-            Verdict::Warning,
-            found,
-            "needs two connected members to learn it from; `consort peers` lists them",
-        ),
-        Nat::AddressDependent | Nat::AddressAndPortDependent => Check::not(
-            NAME,
-            Verdict::Warning,
-            found,
-            "links to hosts behind such a NAT too need a relay; a port opened in the router makes them direct",
-        ),
-        Nat::Blocked => Check::not(
-            NAME,
-            Verdict::Warning,
-            found,
-            "allow outgoing UDP in the firewall; until then links go inside the control plane, slower",
-        ),
-    }
-}
-
-fn port_mapping(reach: &Reach) -> Check {
-    const NAME: &str = "port mapping";
-    match (&reach.mapped, &reach.not_mapped) {
-        (Some(address), _) => Check::ok(NAME, format!("the router forwards {address}")),
-        (None, _) if reach.nat == Nat::None => Check::ok(NAME, "not needed: there is no NAT"),
-        (None, None) => Check::ok(NAME, "the router has not been asked"),
-        (None, Some(why)) => Check::not(
-            NAME,
-            Verdict::Warning,
-            format!("the router opens no port ({why})"),
-            "switch NAT-PMP or PCP on in the router, or forward the data port by hand; paths are found without it too",
-        ),
-    }
-}
-
-fn relaying(reach: &Reach) -> Check {
-    const NAME: &str = "relaying";
-    let known = format!("{} other members relay", reach.relays_known);
-    match (reach.relays, reach.nat) {
-        (true, _) => {
-            Check::ok(NAME, format!("this host forwards for others within its owner's caps; {known}"))
-        }
-        (false, Nat::None) => Check::ok(
-            NAME,
-            format!(
-                "off; {known}. Others could reach this host: `[data] relay = true` would help those behind hard NATs"
-            ),
-        ),
-        (false, _) => Check::ok(NAME, format!("off; {known}")),
-    }
-}
-
-fn names(reach: &Reach) -> Check {
-    const NAME: &str = "names";
-    match reach.dns {
-        Some(false) => Check::not(
-            NAME,
-            Verdict::Warning,
-            "cannot be looked up; nothing of Consort needs them",
-            "check /etc/resolv.conf",
-        ),
-        Some(true) => Check::ok(NAME, "can be looked up"),
-        None => Check::ok(NAME, "no resolver is configured; nothing of Consort needs one"),
-    }
 }
 
 fn human(report: &Report) -> String {

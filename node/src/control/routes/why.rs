@@ -1,5 +1,6 @@
 //! How this host can be reached, and why the way between two hosts is as it is.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use axum::Json;
@@ -61,7 +62,14 @@ pub(super) async fn why(
         Some(from) => host_called(&node, &from).await?,
         None => node.overlay.local_id(),
     };
-    let member = node.member()?;
+    let member = match node.member() {
+        Ok(member) => member,
+        // Of its own ways a host can speak that is let in nowhere.
+        Err(_) if from == node.overlay.local_id() => {
+            return Ok(Json(facts::explain_outside(&node.overlay, to).await));
+        }
+        Err(failure) => return Err(failure.into()),
+    };
     let explained = member.meet.explain_between(from, to).await;
     Ok(Json(explained.map_err(|why| {
         Failure::failed("host_not_asked", format!("{from} cannot be asked: {why}"))
@@ -69,7 +77,8 @@ pub(super) async fn why(
     })?))
 }
 
-/// A host by its id, by the name the operator's topology gives it, or by the beginning or end of its id if only one member has such.
+/// A host by its id, by the name the operator's topology gives it, or by the beginning or end of its id if only one host has such. Whoever came to the door
+/// and was not let in counts: of him one asks why.
 async fn host_called(node: &Node, name: &str) -> Result<HostId, Failure> {
     if let Ok(host) = name.parse() {
         return Ok(host);
@@ -78,22 +87,50 @@ async fn host_called(node: &Node, name: &str) -> Result<HostId, Failure> {
     if let Some(host) = topology.hosts().iter().find(|host| host.name == name) {
         return Ok(host.id);
     }
-    let members =
-        node.overlay.members().await.map_err(|error| Failure::failed("stopping", error.to_string()))?;
-    let mut fit = members.iter().map(|member| member.host).filter(|host| {
+    let stopping = |error: consort_overlay::Stopped| Failure::failed("stopping", error.to_string());
+    let members = node.overlay.members().await.map_err(stopping)?;
+    let peers = node.overlay.peers().await.map_err(stopping)?;
+    let mut known: BTreeSet<HostId> = members.iter().map(|member| member.host).collect();
+    known.extend(peers.iter().map(|peer| peer.host));
+    known.insert(node.overlay.local_id());
+    one_called(&known, name)
+}
+
+fn one_called(known: &BTreeSet<HostId>, name: &str) -> Result<HostId, Failure> {
+    let part = name.trim_start_matches('…');
+    let mut fit = known.iter().filter(|host| {
         let id = host.to_string();
-        name.len() >= NAME_PART_MIN && (id.starts_with(name) || id.ends_with(name))
+        part.len() >= NAME_PART_MIN && (id.starts_with(part) || id.ends_with(part))
     });
     match (fit.next(), fit.next()) {
-        (Some(host), None) => Ok(host),
-        (Some(_), Some(_)) => {
-            Err(Failure::input("ambiguous", format!("several members have `{name}` in their id"))
-                .remedy("give more of the id; `consort members` lists them"))
-        }
-        (None, _) => Err(Failure::not_found("no_host", format!("no member is called `{name}`"))
-            .remedy("give a HostId as `consort members` lists it, or a name of the operator's topology")),
+        (Some(host), None) => Ok(*host),
+        (Some(_), Some(_)) => Err(Failure::input("ambiguous", format!("several hosts have `{name}` in their id"))
+            .remedy("give more of the id; `consort members` lists them")),
+        (None, _) => Err(Failure::not_found("no_host", format!("no host is called `{name}`")).remedy(format!(
+            "give a HostId as `consort members` and `consort peers` list it, its last {NAME_PART_MIN} characters or more, or a name of the operator's topology"
+        ))),
     }
 }
 
 /// Characters of an id that say enough: all ids begin alike, so fewer would be a guess.
 const NAME_PART_MIN: usize = 6;
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_host_is_found_by_the_end_of_its_id_and_nobody_by_less() {
+        let known: BTreeSet<HostId> = (0..8).map(|_| HostId::random()).collect();
+        let host = *known.first().unwrap();
+        let id = host.to_string();
+        let end = &id[id.len() - 8..];
+        assert_eq!(one_called(&known, end), Ok(host));
+        assert_eq!(one_called(&known, &format!("…{end}")), Ok(host), "as the texts of `why` call it");
+        assert_eq!(one_called(&known, &id[id.len() - 5..]).unwrap_err().code, "no_host");
+        assert_eq!(one_called(&known, "nobody-at-all").unwrap_err().code, "no_host");
+        let twins = BTreeSet::from([host, HostId::random()]);
+        let common: String = id.chars().take(4).collect();
+        assert!(one_called(&twins, &common).is_err());
+    }
+}

@@ -107,6 +107,23 @@ impl Relays {
         self.hosts().get(&host).map(|host| host.attempts.clone()).unwrap_or_default()
     }
 
+    /// The relays that the operator's topology does not let relay for this host and `host`: they are not asked.
+    #[must_use]
+    pub fn forbidden(&self, host: HostId) -> Vec<RelayAttempt> {
+        let me = self.overlay.local_id();
+        let relays = self.peers.relays().into_iter().filter(|relay| *relay != host && *relay != me);
+        relays
+            .filter(|relay| !self.may_stand_between(*relay, host))
+            .map(|relay| RelayAttempt { relay, outcome: RelayOutcome::Refused })
+            .collect()
+    }
+
+    fn may_stand_between(&self, relay: HostId, host: HostId) -> bool {
+        self.ways.may_relay(relay)
+            && self.ways.allows(relay, self.overlay.local_id())
+            && self.ways.allows(relay, host)
+    }
+
     /// The relays of the ways held to `host`, each way's in order.
     #[must_use]
     pub fn routes(&self, host: HostId) -> Vec<Vec<HostId>> {
@@ -185,11 +202,7 @@ impl Relays {
         let routes = match self.ways.between(me, host, relays.iter().copied().collect()) {
             Between::Around(routes) => routes,
             Between::Direct => {
-                relays.retain(|relay| {
-                    self.ways.may_relay(*relay)
-                        && self.ways.allows(*relay, me)
-                        && self.ways.allows(*relay, host)
-                });
+                relays.retain(|relay| self.may_stand_between(*relay, host));
                 let distances = self.round_trips().await;
                 relays.sort_by_key(|relay| (distances.get(relay).copied().unwrap_or(Duration::MAX), *relay));
                 relays.into_iter().map(|relay| vec![relay]).collect()

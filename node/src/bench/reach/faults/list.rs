@@ -2,11 +2,13 @@
 
 use std::time::Duration;
 
-use super::{Ask, Before, Fault, Step};
+use super::{Ask, Before, Fault, Step, Tamper};
 use crate::why::Code;
 
 /// Two hosts in the open and the founder.
 const OPEN: &str = "[host.founder]\n[host.a]\n[host.b]\n";
+/// The same, and the founder relays.
+const HUB: &str = "[host.founder]\nconfig = \"[data]\\nrelay = true\\n\"\n[host.a]\n[host.b]\n";
 /// Two routed sites without a firewall.
 const ROUTED: &str = "[site.a]\n[site.b]\n[host.founder]\n[host.a]\nsite = \"a\"\n[host.b]\nsite = \"b\"\n";
 /// Two homes.
@@ -23,6 +25,8 @@ const FAMILIES: &str = "[site.a]\nnat = \"port-cone\"\n[site.b]\nfamilies = \"ip
 const NARROW: &str =
     "[site.a]\nmtu = 1200\n[site.b]\n[host.founder]\n[host.a]\nsite = \"a\"\n[host.b]\nsite = \"b\"\n";
 const SLOW: &str = "[site.a]\ncable = { delay = \"300ms\" }\n[site.b]\n[host.founder]\n[host.a]\nsite = \"a\"\n[host.b]\nsite = \"b\"\n";
+/// Two symmetric NATs, and a relay for two hosts alone.
+const SYMMETRIC_FULL: &str = "[site.a]\nnat = \"symmetric-random\"\n[site.b]\nnat = \"symmetric-random\"\n[site.c]\nnat = \"symmetric-random\"\n[site.d]\nnat = \"symmetric-random\"\n[site.relay]\n[host.founder]\n[host.relay]\nsite = \"relay\"\nconfig = \"[data]\\nrelay = { peers = 2 }\\n\"\n[host.a]\nsite = \"a\"\n[host.b]\nsite = \"b\"\n[host.c]\nsite = \"c\"\n[host.d]\nsite = \"d\"\n";
 const QUOTA: &str = "[site.a]\nnat = \"carrier-symmetric\"\n[site.b]\nnat = \"port-cone\"\n[host.founder]\n[host.other]\n[host.a]\nsite = \"a\"\n[host.b]\nsite = \"b\"\n";
 
 const NO_UDP: &[&str] = &["deny out udp", "deny in udp"];
@@ -39,7 +43,7 @@ const fn fault(
     steps: &'static [Step],
     codes: &'static [Code],
 ) -> Fault {
-    Fault { name, about, case, before, steps, ask: Ask::B, codes }
+    Fault { name, about, case, before, steps, ask: Ask::B, codes, beside: &[] }
 }
 
 /// All of them.
@@ -54,14 +58,14 @@ pub const ALL: &[Fault] = &[
         &[Code::DirectLocal],
     ),
     fault("behind-cones", "nothing is wrong between two homes", HOMES, Before::Wanted, &[], &[Code::Direct]),
-    fault("not-wanted", "no network is shared", OPEN, Before::Members, &[], &[Code::NotWanted]),
+    fault("not-wanted", "no network is shared", OPEN, Before::Nothing, &[], &[Code::NotWanted]),
     Fault {
         ask: Ask::A,
-        ..fault("same-host", "both are one host", OPEN, Before::Members, &[], &[Code::SameHost])
+        ..fault("same-host", "both are one host", OPEN, Before::Nothing, &[], &[Code::SameHost])
     },
     Fault {
         ask: Ask::Nobody,
-        ..fault("host-unknown", "nobody is called so", OPEN, Before::Members, &[], &[Code::HostUnknown])
+        ..fault("host-unknown", "nobody is called so", OPEN, Before::Nothing, &[], &[Code::HostUnknown])
     },
     fault(
         "no-network",
@@ -271,20 +275,151 @@ pub const ALL: &[Fault] = &[
         OPEN,
         Before::Members,
         &[Step::Topology(
-            "name = \"lab\"\nshape = \"custom\"\n[hosts]\nf = \"{founder}\"\na = \"{a}\"\nb = \"{b}\"\n[[link]]\nbetween = [\"f\", \"a\"]\n",
+            "name = \"lab\"\nshape = \"custom\"\n[hosts]\nf = \"{founder}\"\na = \"{a}\"\nb = \"{b}\"\n[[link]]\nbetween = [\"f\", \"a\"]\nrule = \"allowed\"\n[[link]]\nbetween = [\"f\", \"b\"]\nrule = \"allowed\"\n",
         )],
         &[Code::TopologyForbids],
     ),
     fault(
         "topology-routes",
         "the operator leads everything over the founder",
-        OPEN,
+        HUB,
         Before::Members,
         &[Step::Topology(
             "name = \"lab\"\nshape = \"star\"\nhubs = [\"f\"]\n[hosts]\nf = \"{founder}\"\na = \"{a}\"\nb = \"{b}\"\n",
         )],
         &[Code::TopologyRoutes],
     ),
+    fault(
+        "asymmetric-in",
+        "on the way, UDP from b to a is lost; all else passes",
+        ROUTED,
+        Before::Members,
+        &[Step::Firewall("a", &["deny in udp with {b}"])],
+        &[Code::OneWayIn],
+    ),
+    fault(
+        "asymmetric-out",
+        "on the way, UDP from a to b is lost; all else passes",
+        ROUTED,
+        Before::Members,
+        &[Step::Firewall("a", &["deny out udp with {b}"])],
+        &[Code::OneWayOut],
+    ),
+    fault(
+        "data-port-there",
+        "b's firewall drops its data port, other UDP passes",
+        ROUTED,
+        Before::Members,
+        &[Step::Firewall("b", DATA_CLOSED)],
+        &[Code::DataPortBlocked],
+    ),
+    fault(
+        "between-closed",
+        "nothing passes between a and b; both reach all others",
+        ROUTED,
+        Before::Members,
+        &[Step::Firewall("a", &["deny out with {b}", "deny in with {b}"])],
+        &[Code::DataPortBlocked],
+    ),
+    Fault {
+        ask: Ask::Founder,
+        ..fault(
+            "expired-ticket",
+            "a's ticket has ended before it could be used",
+            OPEN,
+            Before::Nothing,
+            &[Step::LateNewcomer("a")],
+            &[Code::Expired],
+        )
+    },
+    fault(
+        "not-a-member",
+        "a has a ticket, and nobody is there who would let it in",
+        OPEN,
+        Before::Nothing,
+        &[Step::Newcomer("a")],
+        &[Code::NotAMember],
+    ),
+    Fault {
+        ask: Ask::Founder,
+        ..fault(
+            "inviter-gone",
+            "a has a ticket, and is asked about the inviter, whose node does not run",
+            OPEN,
+            Before::Nothing,
+            &[Step::Newcomer("a")],
+            &[Code::NodeNotRunning],
+        )
+    },
+    fault(
+        "certificate-ended",
+        "b's certificate has ended",
+        OPEN,
+        Before::Passing,
+        &[Step::Tampered("b", Tamper::Ended)],
+        &[Code::Expired],
+    ),
+    fault(
+        "clock-wrong",
+        "b's certificate is dated an hour ahead, as by a wrong clock",
+        OPEN,
+        Before::Passing,
+        &[Step::Tampered("b", Tamper::Ahead)],
+        &[Code::ClockWrong],
+    ),
+    fault(
+        "other-overlay",
+        "b has lost its state, kept its key, and founded an overlay of its own",
+        OPEN,
+        Before::Passing,
+        &[Step::Tampered("b", Tamper::NoStore)],
+        &[Code::OtherOverlay],
+    ),
+    fault(
+        "wrong-key",
+        "the overlay's secret in b's state is another one",
+        OPEN,
+        Before::Passing,
+        &[Step::Tampered("b", Tamper::OtherSecret)],
+        &[Code::WrongKey],
+    ),
+    fault(
+        "relays-full",
+        "two symmetric NATs, and a relay that serves as many as its owner allows",
+        SYMMETRIC_FULL,
+        Before::Members,
+        &[Step::Talking("c", "d")],
+        &[Code::RelaysFull],
+    ),
+    fault(
+        "relays-refuse",
+        "two symmetric NATs, and the operator lets the relay relay for nobody",
+        SYMMETRIC,
+        Before::Members,
+        &[Step::Topology(
+            "name = \"lab\"\nshape = \"mesh\"\n[hosts]\nr = \"{relay}\"\n[roles]\nno-transit = [\"r\"]\n",
+        )],
+        &[Code::RelaysRefuse],
+    ),
+    fault(
+        "two-members",
+        "two homes, and no third member runs any more",
+        HOMES,
+        Before::Nothing,
+        &[Step::KillNode("other"), Step::KillNode("founder")],
+        &[Code::Isolated],
+    ),
+    Fault {
+        beside: &[Code::DnsGone],
+        ..fault(
+            "dns-gone",
+            "a's resolver does not answer",
+            OPEN,
+            Before::Passing,
+            &[Step::ResolverGone("a")],
+            &[Code::Direct],
+        )
+    },
 ];
 
 #[cfg(test)]
@@ -307,7 +442,11 @@ mod tests {
             }
             for step in fault.steps {
                 if let Step::Firewall(_, rules) = step {
-                    Rules::parse(rules.iter().copied()).unwrap();
+                    let rules: Vec<String> = rules
+                        .iter()
+                        .map(|rule| rule.replace("{a}", "192.0.2.1").replace("{b}", "192.0.2.2"))
+                        .collect();
+                    Rules::parse(rules.iter().map(String::as_str)).unwrap();
                 }
             }
             assert!(!fault.codes.is_empty());

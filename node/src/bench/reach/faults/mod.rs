@@ -2,10 +2,20 @@
 //!
 //! A fault is data: a case, what is done to it once its nodes run, and the codes that are right. So the list can be read, printed
 //! and added to without reading the runner. Some faults leave a choice to the nodes (a port search that may succeed); then more than one
-//! code is right. What cannot be had in namespaces (a wrong wall clock, a forged key) is tested from facts, in [`crate::why`].
+//! code is right. A wall clock cannot be set in a namespace; what a wrong one does (certificates from the future, or ended) is put into a node's state
+//! (`tamper`). What no node would start with (a forged membership) is tested from facts, in [`crate::why`].
+//!
+//! | file | owns |
+//! |---|---|
+//! | `list` | the faults |
+//! | `run` | one fault from its lab to its outcome |
+//! | `steps` | what each step does to the lab |
+//! | `tamper` | what is done to a node's state while it does not run |
 
 mod list;
 mod run;
+mod steps;
+mod tamper;
 
 use std::time::Duration;
 
@@ -16,6 +26,7 @@ use crate::why::Code;
 
 pub use list::ALL;
 pub use run::run;
+pub use tamper::Tamper;
 
 /// A fault.
 #[derive(Debug, Clone, Copy)]
@@ -34,12 +45,16 @@ pub struct Fault {
     pub ask: Ask,
     /// The codes that are right.
     pub codes: &'static [Code],
+    /// What has to be said beside it.
+    pub beside: &'static [Code],
 }
 
 /// How far things are when the fault happens.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Before {
-    /// All nodes are members, and nobody wants anything.
+    /// All nodes are members, and nobody wants anything, now or later.
+    Nothing,
+    /// The same; the two want frames of each other as soon as it has happened.
     Members,
     /// The two are on a network, and want frames of each other from now on.
     Wanted,
@@ -54,6 +69,8 @@ pub enum Ask {
     B,
     /// Itself.
     A,
+    /// The founder.
+    Founder,
     /// A host that nobody ever was.
     Nobody,
 }
@@ -61,7 +78,7 @@ pub enum Ask {
 /// One thing that happens.
 #[derive(Debug, Clone, Copy)]
 pub enum Step {
-    /// A site's firewall becomes this.
+    /// A site's firewall becomes this; `{a}` and `{b}` stand for the hosts' IPv4 addresses.
     Firewall(&'static str, &'static [&'static str]),
     /// A site's cable becomes this: delay, part lost, longest packet that does not vanish.
     Cable(&'static str, Duration, f64, Option<usize>),
@@ -75,6 +92,16 @@ pub enum Step {
     KillNode(&'static str),
     /// A host's node is killed, its state is lost, and a new one joins from the same address.
     Reborn(&'static str),
+    /// A host's node is killed, something is done to its state, and it starts again.
+    Tampered(&'static str, Tamper),
+    /// A host begins anew with a ticket of the founder, whose node does not run any more.
+    Newcomer(&'static str),
+    /// The same with a ticket that ends before the founder's node runs again.
+    LateNewcomer(&'static str),
+    /// A host's resolver becomes one where nobody answers.
+    ResolverGone(&'static str),
+    /// Two others are on a network of their own, and frames pass.
+    Talking(&'static str, &'static str),
     /// The founder puts a host out.
     Revoke(&'static str),
     /// The founder applies a topology; `{a}`, `{b}`, `{founder}` in it stand for the hosts' ids.
@@ -92,6 +119,8 @@ pub struct Outcome {
     pub expected: Vec<Code>,
     /// What was said last.
     pub said: Option<Code>,
+    /// What was said beside it.
+    pub beside: Vec<Code>,
     /// Whether that is right.
     pub right: bool,
     /// Until the right one was said.
@@ -109,6 +138,7 @@ impl Outcome {
             about: fault.about.to_owned(),
             expected: fault.codes.to_vec(),
             said: None,
+            beside: Vec::new(),
             right: false,
             after_ms: None,
             words: None,

@@ -1,28 +1,23 @@
 //! Puts a fault in and asks why, until the answer is right or the time is over. Meanwhile the two hosts want frames of each other.
 
-use std::net::{Ipv4Addr, Ipv6Addr};
 use std::time::{Duration, Instant};
 
-use consort_lab::Netlink;
 use consort_lab::case::World;
-use consort_lab::firewall::Rules;
-use consort_lab::middlebox::Impairment;
-use consort_lab::netlink::Hop;
 
+use super::steps::{Ids, Scene};
 use super::{Ask, Before, Fault, Outcome, Step};
 use crate::bench::reach::crew::Crew;
-use crate::bench::reach::pair::{self, Conversation};
-use crate::bench::reach::parse;
-use crate::control::api::{RevokeBody, Revoked, TopologyBody, TopologyPlan};
+use crate::bench::reach::{pair, parse};
 use crate::demo::stage::lab_failure;
 use crate::failure::Failure;
+use crate::why::{Code, Explanation};
 
 /// Between two questions.
 const ASK_EVERY: Duration = Duration::from_millis(500);
+/// Between two frames meanwhile: as many as a link needs to tell loss from chance come together in some seconds.
+const TALK_EVERY: Duration = Duration::from_millis(10);
 /// Between two addresses of an unsteady NAT.
 const READDRESS_EVERY: Duration = Duration::from_secs(3);
-/// How long frames may take to pass before the fault.
-const PASSING_WITHIN: Duration = Duration::from_secs(30);
 
 /// Runs one fault in a lab that is empty; `within` bounds how long the right answer may take.
 ///
@@ -33,154 +28,73 @@ pub async fn run(fault: &Fault, within: Duration) -> Result<Outcome, Failure> {
     let mut crew = Crew::new(World::build(&case).map_err(lab_failure)?);
     crew.start_overlay().await?;
     let ids = Ids::of(&crew).await?;
-    let mut conversation = None;
-    if fault.before != Before::Members {
-        conversation = Some(Conversation::begin(&mut crew, "a", "b").await?);
+    let mut scene = Scene { crew, ids, talks: Vec::new() };
+    if matches!(fault.before, Before::Wanted | Before::Passing) {
+        scene.begin("a", "b").await?;
     }
     if fault.before == Before::Passing {
-        pass(conversation.as_mut()).await?;
+        scene.pass().await?;
     }
     for step in fault.steps {
-        happen(&mut crew, &ids, step).await?;
+        scene.happen(step).await?;
     }
-    if fault.before == Before::Members && wants_network(fault) {
-        conversation = Some(Conversation::begin(&mut crew, "a", "b").await?);
+    if fault.before == Before::Members {
+        scene.begin("a", "b").await?;
     }
-    ask(fault, &mut crew, &ids, conversation, within).await
+    ask(fault, &mut scene, within).await
 }
 
-/// The hosts' ids as they were at the beginning.
-#[derive(Debug)]
-struct Ids {
-    a: String,
-    b: String,
-    founder: String,
-}
-
-impl Ids {
-    async fn of(crew: &Crew) -> Result<Self, Failure> {
-        let id = async |name: &str| pair::host_id(&crew.client(name)?).await;
-        Ok(Self { a: id("a").await?, b: id("b").await?, founder: id("founder").await? })
-    }
-
-    fn named(&self, name: &str) -> &str {
-        match name {
-            "a" => &self.a,
-            "b" => &self.b,
-            _ => &self.founder,
-        }
-    }
-}
-
-/// With nothing done and nobody a member of a network, that is the fault itself.
-fn wants_network(fault: &Fault) -> bool {
-    !fault.steps.is_empty()
-}
-
-async fn pass(conversation: Option<&mut Conversation>) -> Result<(), Failure> {
-    let Some(conversation) = conversation else { return Ok(()) };
-    let started = Instant::now();
-    while !conversation.answered().map_err(lab_failure)? {
-        if started.elapsed() > PASSING_WITHIN {
-            return Err(lab_failure("no frame passes before the fault"));
-        }
-        tokio::time::sleep(Duration::from_millis(20)).await;
-    }
-    Ok(())
-}
-
-async fn happen(crew: &mut Crew, ids: &Ids, step: &Step) -> Result<(), Failure> {
-    match *step {
-        Step::Firewall(site, rules) => {
-            let rules = Rules::parse(rules.iter().copied()).map_err(lab_failure)?;
-            crew.world().gateway(site).map_err(lab_failure)?.set_firewall(rules).map_err(lab_failure)
-        }
-        Step::Cable(site, delay, loss, hole) => {
-            let impairment = Impairment { delay, loss, mtu: hole, ..Impairment::default() };
-            crew.world().gateway(site).map_err(lab_failure)?.set_impairment(impairment).map_err(lab_failure)
-        }
-        Step::KeepReaddressing(site) => crew.world().readdress(site).map(drop).map_err(lab_failure),
-        Step::LinkDown(host) => crew.world().set_link(host, false).map_err(lab_failure),
-        Step::RoutesGone(host) => routes_gone(crew, host),
-        Step::KillNode(host) => crew.kill_node(host),
-        Step::Reborn(host) => {
-            crew.kill_node(host)?;
-            crew.forget(host)?;
-            let ticket = crew.invite("founder", Duration::from_secs(600)).await?;
-            crew.start(host, &["--join", &ticket])?;
-            crew.member(host).await.map(drop)
-        }
-        Step::Revoke(host) => {
-            let body = RevokeBody { key: ids.named(host).to_owned() };
-            let _: Revoked = crew.client("founder")?.post("/v1/overlay/revoke", &body).await?;
-            Ok(())
-        }
-        Step::Topology(text) => {
-            let file = text.replace("{founder}", &ids.founder).replace("{a}", &ids.a).replace("{b}", &ids.b);
-            let body = TopologyBody { file, force: true };
-            let _: TopologyPlan = crew.client("founder")?.post("/v1/topology/apply", &body).await?;
-            Ok(())
-        }
-    }
-}
-
-fn routes_gone(crew: &mut Crew, host: &str) -> Result<(), Failure> {
-    let host = crew.world().host(host).map_err(lab_failure)?;
-    let mut netlink = Netlink::open_in(host.host.netns()).map_err(lab_failure)?;
-    let (ipv4, ipv6) = (host.ipv4, host.ipv6);
-    // A host in the open has the second address of its subnet, the router the first.
-    if let Some(own) = ipv4 {
-        let router = Ipv4Addr::from_bits(own.to_bits() - 1);
-        netlink
-            .remove_route(Ipv4Addr::UNSPECIFIED.into(), 0, Hop::Via(router.into()))
-            .map_err(lab_failure)?;
-    }
-    if let Some(own) = ipv6 {
-        let router = Ipv6Addr::from_bits(own.to_bits() - 1);
-        netlink
-            .remove_route(Ipv6Addr::UNSPECIFIED.into(), 0, Hop::Via(router.into()))
-            .map_err(lab_failure)?;
-    }
-    Ok(())
-}
-
-async fn ask(
-    fault: &Fault,
-    crew: &mut Crew,
-    ids: &Ids,
-    mut conversation: Option<Conversation>,
-    within: Duration,
-) -> Result<Outcome, Failure> {
+async fn ask(fault: &Fault, scene: &mut Scene, within: Duration) -> Result<Outcome, Failure> {
     let nobody = libp2p_identity::Keypair::generate_ed25519().public().to_peer_id().to_string();
     let about = match fault.ask {
-        Ask::A => &ids.a,
-        Ask::B => &ids.b,
-        Ask::Nobody => &nobody,
+        Ask::A => scene.ids.a.clone(),
+        Ask::B => scene.ids.b.clone(),
+        Ask::Founder => scene.ids.founder.clone(),
+        Ask::Nobody => nobody,
     };
-    let client = crew.client("a")?;
+    let client = scene.crew.client("a")?;
     let started = Instant::now();
     let mut readdressed = started;
     let mut outcome = Outcome::open(fault);
     while !outcome.right && started.elapsed() < within {
-        if let Some(conversation) = &mut conversation {
-            conversation.answered().map_err(lab_failure)?;
-        }
         if readdressed.elapsed() > READDRESS_EVERY {
             readdressed = Instant::now();
-            for step in fault.steps {
-                if let Step::KeepReaddressing(_) = step {
-                    happen(crew, ids, step).await?;
-                }
+            for step in fault.steps.iter().filter(|step| matches!(step, Step::KeepReaddressing(_))) {
+                scene.happen(step).await?;
             }
         }
-        let said = pair::why(&client, about).await?;
-        outcome.right = fault.codes.contains(&said.code);
+        // Frames go on while the daemon thinks.
+        let said = {
+            let mut asked = std::pin::pin!(pair::why(&client, &about));
+            loop {
+                tokio::select! {
+                    said = &mut asked => break said?,
+                    () = tokio::time::sleep(TALK_EVERY) => scene.talk()?,
+                }
+            }
+        };
+        outcome.right = is_right(fault, &said);
         outcome.said = Some(said.code);
+        outcome.beside = said.also.iter().map(|finding| finding.code).collect();
         outcome.words = Some(said.cause);
-        tokio::time::sleep(if outcome.right { Duration::ZERO } else { ASK_EVERY }).await;
+        let pause = if outcome.right { Duration::ZERO } else { ASK_EVERY };
+        let until = Instant::now() + pause;
+        while Instant::now() < until {
+            scene.talk()?;
+            tokio::time::sleep(TALK_EVERY).await;
+        }
     }
     if outcome.right {
         outcome.after_ms = Some(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX));
     }
     Ok(outcome)
+}
+
+/// The cause is one of the right ones, and beside it stands what has to; where all is well, nothing else.
+fn is_right(fault: &Fault, said: &Explanation) -> bool {
+    let beside: Vec<Code> = said.also.iter().map(|finding| finding.code).collect();
+    let is_well = matches!(said.code, Code::Direct | Code::DirectLocal | Code::SameHost | Code::NotWanted);
+    fault.codes.contains(&said.code)
+        && fault.beside.iter().all(|code| beside.contains(code))
+        && (!is_well || beside.len() == fault.beside.len())
 }

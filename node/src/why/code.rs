@@ -89,7 +89,7 @@ codes! {
     SearchSpent = "search_spent",
     /// One NAT is hard, and the search goes on.
     Searching = "searching",
-    /// The candidates were not exchanged.
+    /// The other is there, and does not answer what it is asked.
     MeetUnanswered = "meet_unanswered",
     /// The other refuses to be asked so often.
     MeetTooOften = "meet_too_often",

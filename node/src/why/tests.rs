@@ -268,6 +268,7 @@ fn single_faults() -> Vec<(Code, Facts)> {
         ),
         (Code::Lossy, with(well(), |facts| far(facts).link.loss_permille = 20)),
         (Code::Unsteady, with(well(), |facts| facts.near.link.roamed = 6)),
+        (Code::Unsteady, with(well(), |facts| far(facts).link.roamed = 6)),
         (Code::Slow, with(well(), |facts| facts.near.link.round_trip_micros = Some(900_000))),
         (
             Code::RelayedForNow,
@@ -334,6 +335,16 @@ fn every_code_has_facts_that_lead_to_it_and_a_text_of_its_own() {
     let texts: std::collections::BTreeSet<&str> = Code::ALL.iter().map(|code| code.text()).collect();
     assert_eq!(texts.len(), Code::ALL.len());
     assert!(Code::ALL.len() >= 30);
+}
+
+#[test]
+fn the_text_names_the_host_that_has_to_mend_it() {
+    let says = |facts: Facts| explain(&facts).cause;
+    assert!(says(with(well(), |facts| facts.near.link.roamed = 6)).contains("address of b changes"));
+    assert!(says(with(well(), |facts| far(facts).link.roamed = 6)).contains("address of a changes"));
+    assert!(says(control_down(ControlFailure::Expired)).contains("certificate of b"));
+    let own = with(control_down(ControlFailure::Expired), |facts| facts.near.refused_by_other = true);
+    assert!(says(own).contains("certificate of a"));
 }
 
 #[test]

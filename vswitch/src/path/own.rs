@@ -118,6 +118,10 @@ impl Own {
 
     /// A reply says from where a probe of the main socket came.
     pub(super) fn note(&mut self, now: Instant, by: HostId, seen: Seen) {
+        // Nobody else sees a loopback address: it is the end of a stream of the control plane, before that is known to be one.
+        if seen.outside.ip().is_loopback() && !self.local.iter().any(|own| own.ip().is_loopback()) {
+            return;
+        }
         let before = self.seen.iter().rev().find(|old| old.by == by && old.seen.target == seen.target);
         if let Some(before) = before
             && now.saturating_duration_since(before.at) * 4 >= self.interval.get() * 3
@@ -203,6 +207,18 @@ mod tests {
         assert!(!own.take_news(now), "not at once again");
         assert!(own.take_news(now + Duration::from_secs(1)));
         assert!(!own.take_news(now + Duration::from_secs(2)), "nothing new");
+    }
+
+    #[test]
+    fn nobody_sees_a_loopback_address_but_of_a_host_that_is_there() {
+        let now = testing::now();
+        for (local, observed) in [("10.0.0.2:7", 0), ("127.0.0.1:7", 1)] {
+            let mut own = Own::new(now);
+            own.set_local(now, vec![local.parse().unwrap()]);
+            let (target, outside) = ("127.0.0.1:9".parse().unwrap(), "127.0.0.1:8".parse().unwrap());
+            own.note(now, HostId::random(), Seen { target, outside });
+            assert_eq!(own.paths().observed.len(), observed, "{local}");
+        }
     }
 
     #[test]

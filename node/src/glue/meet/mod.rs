@@ -27,7 +27,7 @@ use std::time::Duration;
 use consort_overlay::{CallError, HostId, Overlay, RpcRefusal, Stream};
 use consort_vswitch::path::{CandidateKind, NatKind, PathView};
 use consort_vswitch::{DataPlane, Event};
-use tokio::sync::watch;
+use tokio::sync::{Semaphore, watch};
 
 use super::mapping::Mapping;
 use super::peers::PeerNews;
@@ -76,6 +76,8 @@ pub struct Meet {
     pub ways: Ways,
     state: Arc<Mutex<State>>,
     own: watch::Sender<Whereabouts>,
+    /// Explanations for other members.
+    explaining: Arc<Semaphore>,
 }
 
 /// What UDP may come to between two hosts.
@@ -108,7 +110,18 @@ impl Meet {
         let own = Whereabouts::own(data.static_public(), &data.own_paths(), relays.serves());
         let streams = Streams::new(overlay.clone(), data.clone(), peers.clone());
         let (own, _) = watch::channel(own);
-        Self { overlay, data, peers, relays, streams, mapping, ways, state: Arc::default(), own }
+        Self {
+            overlay,
+            data,
+            peers,
+            relays,
+            streams,
+            mapping,
+            ways,
+            state: Arc::default(),
+            own,
+            explaining: Arc::new(Semaphore::new(facts::EXPLAINING_MAX)),
+        }
     }
 
     fn state(&self) -> MutexGuard<'_, State> {

@@ -132,6 +132,13 @@ pub(super) fn worst_loss(facts: &Facts) -> u16 {
     facts.near.link.loss_permille.max(facts.far.as_ref().map_or(0, |far| far.link.loss_permille))
 }
 
+/// How often an address changed, and whether it was this end's: each end sees the other's changes.
+pub(super) fn roamed(facts: &Facts) -> (u32, bool) {
+    let (far_moved, near_moved) =
+        (facts.near.link.roamed, facts.far.as_ref().map_or(0, |far| far.link.roamed));
+    (far_moved.max(near_moved), near_moved > far_moved)
+}
+
 pub(super) fn lossy(facts: &Facts) -> bool {
     worst_loss(facts) >= LOSS_PERMILLE
 }

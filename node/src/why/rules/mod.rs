@@ -82,7 +82,10 @@ fn fill(text: &str, facts: &Facts) -> String {
     let detour =
         if facts.path() == Path::RelayStream { "inside the control plane" } else { "through a relay" };
     let whose = if holds::is_about_near(facts) { near.clone() } else { far.clone() };
+    let (roamed, is_near_moving) = holds::roamed(facts);
+    let mover = if is_near_moving { near.clone() } else { far.clone() };
     [
+        ("{mover}", mover),
         ("{near}", near),
         ("{far}", far),
         ("{whose}", whose),
@@ -95,7 +98,7 @@ fn fill(text: &str, facts: &Facts) -> String {
         ("{grants}", link.grants_refused.to_string()),
         ("{datagram}", link.datagram_bytes.to_string()),
         ("{loss}", format!("{:.1}", f64::from(holds::worst_loss(facts)) / 10.0)),
-        ("{roamed}", link.roamed.to_string()),
+        ("{roamed}", roamed.to_string()),
         ("{rtt}", (link.round_trip_micros.unwrap_or_default() / 1_000).to_string()),
     ]
     .iter()

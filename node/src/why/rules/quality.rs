@@ -1,7 +1,7 @@
 //! A link that stands and is not as good as it could be.
 
 use super::Rule;
-use super::holds::{control_failed, failure, far, lossy};
+use super::holds::{control_failed, failure, far, lossy, roamed};
 use crate::why::Code;
 use crate::why::facts::{ControlFailure, Path};
 
@@ -69,12 +69,13 @@ pub(super) const RULES: &[Rule] = &[
         code: Code::Unsteady,
         holds: |facts| {
             let link = &facts.near.link;
+            let (times, _) = roamed(facts);
             link.up
-                && link.roamed >= ROAMED
-                && link.session_seconds.is_some_and(|age| age < u64::from(link.roamed) * UNSTEADY_S)
+                && times >= ROAMED
+                && link.session_seconds.is_some_and(|age| age < u64::from(times) * UNSTEADY_S)
         },
-        cause: "the address of {near} or {far} changes again and again ({roamed} times): a NAT forgets quickly, or one of them moves between networks",
-        remedy: "raise the UDP timeout of that router (RFC 4787 wants two minutes), or open a port for it",
+        cause: "the address of {mover} changes again and again ({roamed} times): its NAT forgets quickly, or it moves between networks",
+        remedy: "raise the UDP timeout of the router of {mover} (RFC 4787 wants two minutes), or open a port for it",
     },
     Rule {
         code: Code::Slow,

@@ -116,3 +116,56 @@ impl Peer {
         Some(place)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use super::*;
+    use crate::{
+        HostId,
+        entropy::Entropy,
+        link::{Now, RefusalCounters},
+        path::{Candidate, Need, PathOutput, Paths},
+        session::{SharedSecret, StaticSecret},
+        testing,
+    };
+
+    /// Paths of one host, which knows the other as peer 1.
+    fn paths(now: Instant, own: u8, other: u8) -> Paths {
+        let refusals = Arc::<RefusalCounters>::default();
+        let (secret, shared) = (StaticSecret::new([own; 32]), SharedSecret::new([9; 32]));
+        let begun = Now { at: now, wall_nanos: 1 };
+        let mut paths = Paths::new(secret, shared, Entropy::new([own; 32]), refusals, begun);
+        let key = StaticSecret::new([other; 32]).public();
+        paths.set_peer(now, testing::peer(1), HostId::random(), &key);
+        paths
+    }
+
+    /// The first datagram that is to be sent.
+    fn sent(paths: &mut Paths) -> Vec<u8> {
+        loop {
+            match paths.poll_output().expect("something is to be sent") {
+                PathOutput::Send { datagram, .. } => return datagram,
+                _ => {}
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_seen_at_the_end_of_a_stream_is_no_address_of_this_host() {
+        for (kind, observed) in [(CandidateKind::Local, 1), (CandidateKind::Stream, 0)] {
+            let (now, peer) = (testing::now(), testing::peer(1));
+            let (mut here, mut there) = (paths(now, 1, 2), paths(now, 2, 1));
+            let address = "198.51.100.2:9".parse().unwrap();
+            here.set_candidates(now, peer, &[Candidate { address, kind }], None);
+            here.set_need(now, peer, Need::Wanted);
+            here.handle_timeout(now);
+            let seen_from = Origin::direct("203.0.113.1:8".parse().unwrap());
+            there.handle_probe(now, peer, seen_from, &sent(&mut here));
+            here.handle_probe(now, peer, Origin::direct(address), &sent(&mut there));
+            assert!(here.back(&Origin::direct(address)).is_some());
+            assert_eq!(here.local().observed.len(), observed, "{kind:?}");
+        }
+    }
+}

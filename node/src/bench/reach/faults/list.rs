@@ -12,7 +12,9 @@ const HUB: &str = "[host.founder]\nconfig = \"[data]\\nrelay = true\\n\"\n[host.
 /// Two routed sites without a firewall.
 const ROUTED: &str = "[site.a]\n[site.b]\n[host.founder]\n[host.a]\nsite = \"a\"\n[host.b]\nsite = \"b\"\n";
 /// Two homes.
-const HOMES: &str = "[site.a]\nnat = \"port-cone\"\n[site.b]\nnat = \"port-cone\"\n[host.founder]\n[host.other]\n[host.a]\nsite = \"a\"\n[host.b]\nsite = \"b\"\n";
+const HOMES: &str = "[site.a]\nnat = \"port-cone\"\n[site.b]\nnat = \"port-cone\"\nlan = \"192.168.2.0/24\"\n[host.founder]\n[host.other]\n[host.a]\nsite = \"a\"\n[host.b]\nsite = \"b\"\n";
+/// Two homes with the same private addresses, down to the hosts' own.
+const TWIN_HOMES: &str = "[site.a]\nnat = \"port-cone\"\n[site.b]\nnat = \"port-cone\"\n[host.founder]\n[host.other]\n[host.a]\nsite = \"a\"\n[host.b]\nsite = \"b\"\n";
 /// Two hosts on one LAN.
 const ONE_LAN: &str = "[site.home]\nnat = \"port-cone\"\n[host.founder]\n[host.other]\n[host.a]\nsite = \"home\"\n[host.b]\nsite = \"home\"\n";
 /// Two symmetric NATs, and a relay.
@@ -58,6 +60,14 @@ pub const ALL: &[Fault] = &[
         &[Code::DirectLocal],
     ),
     fault("behind-cones", "nothing is wrong between two homes", HOMES, Before::Wanted, &[], &[Code::Direct]),
+    fault(
+        "behind-twins",
+        "nothing is wrong between two homes with the same private addresses",
+        TWIN_HOMES,
+        Before::Wanted,
+        &[],
+        &[Code::Direct],
+    ),
     fault("not-wanted", "no network is shared", OPEN, Before::Nothing, &[], &[Code::NotWanted]),
     Fault {
         ask: Ask::A,

@@ -8,6 +8,7 @@ use super::steps::{Ids, Scene};
 use super::{Ask, Before, Fault, Outcome, Step};
 use crate::bench::reach::crew::Crew;
 use crate::bench::reach::{pair, parse};
+use crate::control::api::Peer;
 use crate::demo::stage::lab_failure;
 use crate::failure::Failure;
 use crate::why::{Code, Explanation};
@@ -56,6 +57,7 @@ async fn ask(fault: &Fault, scene: &mut Scene, within: Duration) -> Result<Outco
     let started = Instant::now();
     let mut readdressed = started;
     let mut outcome = Outcome::open(fault);
+    let mut last = None;
     while !outcome.right && started.elapsed() < within {
         if readdressed.elapsed() > READDRESS_EVERY {
             readdressed = Instant::now();
@@ -76,13 +78,20 @@ async fn ask(fault: &Fault, scene: &mut Scene, within: Duration) -> Result<Outco
         outcome.right = is_right(fault, &said);
         outcome.said = Some(said.code);
         outcome.beside = said.also.iter().map(|finding| finding.code).collect();
-        outcome.words = Some(said.cause);
+        outcome.words = Some(said.cause.clone());
+        last = Some(said);
         let pause = if outcome.right { Duration::ZERO } else { ASK_EVERY };
         let until = Instant::now() + pause;
         while Instant::now() < until {
             scene.talk()?;
             tokio::time::sleep(TALK_EVERY).await;
         }
+    }
+    if !outcome.right {
+        // For whoever mends it: all that was said, and what it was said from.
+        let peers: Vec<Peer> = client.get("/v1/peers").await?;
+        let all = serde_json::json!({ "why": last, "peers": peers });
+        eprintln!("{}: {all}", fault.name);
     }
     if outcome.right {
         outcome.after_ms = Some(u64::try_from(started.elapsed().as_millis()).unwrap_or(u64::MAX));

@@ -55,11 +55,12 @@ impl<'a> Known<'a> {
             Some(Knock::Refused) => Some(ControlFailure::ConnectionRefused),
             Some(Knock::NoWay) => Some(ControlFailure::NetworkUnreachable),
             Some(Knock::Silent) => Some(ControlFailure::NoAnswer),
-            Some(Knock::Other(found)) if found == self.me => Some(ControlFailure::NoAnswer),
             Some(Knock::Other(_)) => Some(ControlFailure::WrongIdentity),
             Some(Knock::Foreign) => Some(ControlFailure::Version),
             Some(Knock::Answered) => Some(ControlFailure::Unresponsive),
-            Some(Knock::NoAddress) | None => None,
+            // Whoever is searched for in vain is in the table, too.
+            Some(Knock::NoAddress) => Some(ControlFailure::NoAddress),
+            None => None,
         };
         let told = match (self.peer, dialled) {
             (None, _) => ControlFailure::NoAddress,
@@ -194,13 +195,18 @@ mod tests {
     }
 
     #[test]
+    fn a_host_that_was_only_searched_for_has_no_address() {
+        let searched = PeerStatus { failure: None, ..down(FailureReason::Timeout) };
+        let nowhere = (Control::Failed(ControlFailure::NoAddress), false);
+        assert_eq!(control(&searched, Some(Knock::NoAddress)), nowhere);
+    }
+
+    #[test]
     fn a_host_that_finds_itself_at_the_others_address_has_found_nobody() {
         let me = HostId::random();
         let nobody = (Control::Failed(ControlFailure::NoAnswer), false);
         let dialled = down(FailureReason::WrongIdentity { found: me });
         assert_eq!(Known { me, peer: Some(&dialled), refused: None, knock: None }.control(), nobody);
-        let knock = Some(Knock::Other(me));
-        assert_eq!(Known { me, peer: Some(&connected()), refused: None, knock }.control(), nobody);
         let other = down(FailureReason::WrongIdentity { found: HostId::random() });
         let wrong = (Control::Failed(ControlFailure::WrongIdentity), false);
         assert_eq!(Known { me, peer: Some(&other), refused: None, knock: None }.control(), wrong);

@@ -60,6 +60,9 @@ const CLOSED_WITHIN: Duration = Duration::from_millis(600);
 /// Other members that are knocked at, to tell one host's silence from that of all.
 const OTHERS_MAX: usize = 3;
 
+/// Explanations made for other members at once: each may cost some knocks, so what a member can cause is bounded beside his rate.
+pub(super) const EXPLAINING_MAX: usize = 2;
+
 const VERSION: u8 = 1;
 
 /// A question to another node.
@@ -93,6 +96,15 @@ impl Ask {
     }
 }
 
+/// Who wants to know.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Asker {
+    /// The host's own owner.
+    Owner,
+    /// Another member. For him no connection is taken for dead.
+    Member,
+}
+
 /// What was heard of a host when it was asked.
 #[derive(Debug, Default)]
 struct Heard {
@@ -114,14 +126,17 @@ impl Meet {
     pub async fn answer_why(&self, from: HostId, body: &[u8]) -> Option<Vec<u8>> {
         match Ask::decode(body)? {
             Ask::Side => postcard::to_stdvec(&self.side(from, Doors::default(), None).await).ok(),
-            Ask::Explain { to } => serde_json::to_vec(&self.explain(to).await).ok(),
+            Ask::Explain { to } => {
+                let _one_of_few = self.explaining.try_acquire().ok()?;
+                serde_json::to_vec(&self.explain(to, Asker::Member).await).ok()
+            }
         }
     }
 
     /// Why the way from this host to `host` is as it is.
-    pub async fn explain(&self, host: HostId) -> Explanation {
+    pub async fn explain(&self, host: HostId, asker: Asker) -> Explanation {
         let me = self.overlay.local_id();
-        let (heard, dns) = tokio::join!(heard_of(&self.overlay, host), names_can_be_looked_up());
+        let (heard, dns) = tokio::join!(heard_of(&self.overlay, host, asker), names_can_be_looked_up());
         let near = self.side(host, heard.doors, dns).await;
         let names = Names {
             near_id: me.to_string(),
@@ -144,7 +159,7 @@ impl Meet {
     /// In words, if `from` cannot be asked.
     pub async fn explain_between(&self, from: HostId, to: HostId) -> Result<Explanation, String> {
         if from == self.overlay.local_id() {
-            return Ok(self.explain(to).await);
+            return Ok(self.explain(to, Asker::Owner).await);
         }
         let answer = self.overlay.call(from, protocols::WHY, Ask::Explain { to }.encode()).await;
         let bytes = answer.map_err(|error| error.to_string())?;
@@ -191,7 +206,7 @@ impl Meet {
 /// Why the way from this host to `host` is as it is, while this host belongs to no overlay: there is no data plane yet.
 pub async fn explain_outside(overlay: &Overlay, host: HostId) -> Explanation {
     let me = overlay.local_id();
-    let (heard, dns) = tokio::join!(heard_of(overlay, host), names_can_be_looked_up());
+    let (heard, dns) = tokio::join!(heard_of(overlay, host, Asker::Owner), names_can_be_looked_up());
     let near = side_of(overlay, host, heard.doors, dns, |_| false).await;
     let names =
         Names { near_id: me.to_string(), far_id: host.to_string(), near: short(me), far: short(host) };
@@ -209,7 +224,7 @@ fn short(host: HostId) -> String {
 const NAME_CHARS: usize = 8;
 
 /// Asks a host what it knows; what does not answer is knocked at.
-async fn heard_of(overlay: &Overlay, host: HostId) -> Heard {
+async fn heard_of(overlay: &Overlay, host: HostId, asker: Asker) -> Heard {
     if host == overlay.local_id() {
         return Heard::default();
     }
@@ -236,7 +251,7 @@ async fn heard_of(overlay: &Overlay, host: HostId) -> Heard {
     // It is there, or behind something that lets no knock in while this host's own network is well: the connection that stands may be to a process, or over a
     // path, that is gone.
     let is_worth = knocked == Knock::Answered || knocked == Knock::Silent && others == Some(true);
-    if !is_worth {
+    if !is_worth || asker == Asker::Member {
         return silent;
     }
     // If the overlay ends meanwhile, the next call says so.
@@ -288,7 +303,11 @@ async fn knock_at(overlay: &Overlay, host: HostId) -> Knock {
     {
         addresses.clone_from(&record.addresses);
     }
-    knock(host, &addresses, ANSWER_WITHIN).await
+    match knock(host, &addresses, ANSWER_WITHIN).await {
+        // The other's private address is this host's own, too: it found itself, and nobody else.
+        Knock::Other(found) if found == overlay.local_id() => Knock::Silent,
+        knocked => knocked,
+    }
 }
 
 /// What the overlay alone lets a host know of itself and of another; the data plane's part is empty.

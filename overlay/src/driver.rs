@@ -8,6 +8,7 @@
 //! |---|---|
 //! | [`transport`] | QUIC and TCP with the door in them; listening; addresses to and from libp2p's form |
 //! | [`connections`] | connections that come, go and fail; dialling |
+//! | [`moving`] | other addresses of this host, and the connections that went with one |
 //! | [`circuits`] | control connections through a third member, where there is no direct way |
 //! | [`entering`] | joining by a ticket, and the change of overlay |
 //! | [`lan`] | the local link: sockets, and what is found there |
@@ -22,6 +23,7 @@ mod directory;
 mod documents;
 mod entering;
 pub(crate) mod lan;
+mod moving;
 mod requests;
 mod standing;
 mod transport;
@@ -208,6 +210,7 @@ pub async fn start(config: OverlayConfig) -> Result<(Overlay, EventReceiver), St
         inviter: None,
         closing: HashMap::new(),
         circuits: circuits::Circuits::default(),
+        moving: moving::Moving::default(),
         link: None,
         join_failed: None,
         join_until: Duration::ZERO,
@@ -264,6 +267,7 @@ struct Driver {
     closing: HashMap<ConnectionId, FailureReason>,
     /// Ways through others, asked for and held.
     circuits: circuits::Circuits,
+    moving: moving::Moving,
     /// The local link, where it is looked at.
     link: Option<lan::Link>,
     /// The inviter of the ticket that is being tried could not be reached; until then somebody on the local link may let this host in.

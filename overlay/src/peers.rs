@@ -257,6 +257,8 @@ impl Peers {
             && !matches!(peer.link, Link::Up { .. })
         {
             peer.link = Link::Down { retry_at: Duration::ZERO };
+            // Who asks for it is not told of the last failure: what caused it is over.
+            peer.failed_at = Duration::ZERO;
         }
     }
 

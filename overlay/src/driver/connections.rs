@@ -47,11 +47,14 @@ impl Driver {
             }
             SwarmEvent::Dialing { peer_id: Some(host), .. } => self.peers.dialling_began(host),
             SwarmEvent::ListenerClosed { listener_id, .. } if self.circuits.withdrawn(listener_id) => {}
-            SwarmEvent::NewListenAddr { .. } | SwarmEvent::ExpiredListenAddr { .. } => {
-                self.tell_relayed();
-                self.tell_link();
-                self.renew_record();
-                self.spread_record();
+            SwarmEvent::NewListenAddr { .. } => {
+                self.close_dead_connections();
+                self.on_address_new();
+                self.addresses_changed();
+            }
+            SwarmEvent::ExpiredListenAddr { .. } => {
+                self.close_dead_connections();
+                self.addresses_changed();
             }
             SwarmEvent::ListenerClosed { addresses, reason, .. } => {
                 tracing::error!(
@@ -63,6 +66,13 @@ impl Driver {
             SwarmEvent::ListenerError { error, .. } => tracing::warn!(%error, "a listener reported an error"),
             _ => {}
         }
+    }
+
+    fn addresses_changed(&mut self) {
+        self.tell_relayed();
+        self.tell_link();
+        self.renew_record();
+        self.spread_record();
     }
 
     fn on_behaviour_event(&mut self, event: BehaviourEvent) {
@@ -87,7 +97,7 @@ impl Driver {
         Failure { reason, at: self.clock.unix(), attempts: 1 }
     }
 
-    fn close(&mut self, connection: ConnectionId, reason: FailureReason) {
+    pub(super) fn close(&mut self, connection: ConnectionId, reason: FailureReason) {
         if self.swarm.close_connection(connection) {
             self.closing.insert(connection, reason);
         }
@@ -135,6 +145,7 @@ impl Driver {
         self.counters.connections_opened += 1;
         self.refused.forget(&host);
         self.circuits.ended(&host);
+        self.moving.established(host, id, address);
         let connection = Connection { id, direction, transport, address, since: self.clock.unix() };
         match self.peers.established(host, connection, chain, now) {
             Established::Replaces(old) => {
@@ -163,10 +174,14 @@ impl Driver {
             self.door.lock().arbiter.closed(&host);
         }
         let (failure, now) = (self.failure(reason), self.now());
+        let was_lost = self.moving.closed(&host, id);
         if self.peers.closed(&host, id, failure.clone(), now, &mut self.rng) {
             self.counters.connections_closed += 1;
             tracing::info!(%host, reason = %failure.reason, "peer is disconnected");
             self.announce(Event::PeerDown(host));
+            if was_lost {
+                self.redial(&host);
+            }
         }
         if self.entering {
             self.enter_when_alone();

@@ -31,6 +31,8 @@ const QUICK_ROUNDS: u32 = 8;
 const BLOCKED_AFTER: u32 = 5;
 /// Between two news of changed candidates, so that a flapping interface does not flood the overlay.
 const NEWS_PAUSE: Duration = Duration::from_millis(250);
+/// What other addresses of interfaces wait for, one that goes and one that comes being one change: peers cannot reach this host meanwhile.
+const MOVED_PAUSE: Duration = Duration::from_millis(30);
 
 #[derive(Debug)]
 struct Observation {
@@ -51,6 +53,7 @@ pub(super) struct Own {
     seen: VecDeque<Observation>,
     pub(super) interval: Interval,
     told: LocalPaths,
+    told_at: Option<Instant>,
     news_at: Option<Instant>,
 }
 
@@ -66,6 +69,7 @@ impl Own {
             seen: VecDeque::new(),
             interval: Interval::default(),
             told: LocalPaths::default(),
+            told_at: None,
             news_at: None,
         }
     }
@@ -82,6 +86,9 @@ impl Own {
         (self.silent_rounds, self.rounds) = (0, 0);
         self.ask_at = now;
         self.changed(now);
+        if let (Some(at), Some(told)) = (self.news_at, self.told_at) {
+            self.news_at = Some(at.min((now + MOVED_PAUSE).max(told + NEWS_PAUSE)));
+        }
         true
     }
 
@@ -95,7 +102,11 @@ impl Own {
         observers.truncate(OBSERVERS_MAX);
         if observers != self.observers {
             self.observers = observers;
-            (self.silent_rounds, self.rounds) = (0, 0);
+            // That none of the others answered is not forgotten: one answer of these is what shows that UDP passes.
+            if self.silent_rounds <= BLOCKED_AFTER {
+                self.silent_rounds = 0;
+            }
+            self.rounds = 0;
             self.ask_at = now;
         }
     }
@@ -173,6 +184,9 @@ impl Own {
         self.news_at = None;
         let paths = self.paths();
         let news = paths.candidates() != self.told.candidates() || paths.nat != self.told.nat;
+        if news {
+            self.told_at = Some(now);
+        }
         self.told = paths;
         news
     }
@@ -222,6 +236,24 @@ mod tests {
     }
 
     #[test]
+    fn other_addresses_are_told_at_once_and_not_in_a_storm() {
+        let mut now = testing::now();
+        let mut own = Own::new(now);
+        let mut told = 0;
+        own.set_local(now, vec!["10.0.0.2:7".parse().unwrap()]);
+        assert!(own.take_news(now));
+        now += Duration::from_secs(1);
+        own.set_local(now, vec!["10.0.9.2:7".parse().unwrap()]);
+        assert!(own.take_news(now + MOVED_PAUSE));
+        for turn in 0..100_u8 {
+            now += Duration::from_millis(10);
+            own.set_local(now, vec![SocketAddr::from(([10, 0, 1, turn], 7))]);
+            told += u32::from(own.take_news(now));
+        }
+        assert!((2..=5).contains(&told), "{told} in a second");
+    }
+
+    #[test]
     fn observers_that_never_answer_mean_that_udp_is_blocked() {
         let mut now = testing::now();
         let mut own = Own::new(now);
@@ -232,6 +264,8 @@ mod tests {
             now += Duration::from_secs(30);
         }
         assert_eq!(own.nat().kind, NatKind::Blocked);
+        own.set_observers(now, vec![testing::peer(1), testing::peer(3)]);
+        assert_eq!(own.nat().kind, NatKind::Blocked, "others are no reason to hope");
         let seen = Seen { target: "192.0.2.1:1".parse().unwrap(), outside: "10.0.0.2:7".parse().unwrap() };
         own.note(now, HostId::random(), seen);
         assert_eq!(own.nat().kind, NatKind::None);

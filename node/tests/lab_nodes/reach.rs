@@ -6,6 +6,7 @@ use consort_lab::case::{Case, World};
 use consort_node::bench::reach::crew::Crew;
 use consort_node::bench::reach::kinds::{self, Lans, Side};
 use consort_node::bench::reach::pair::{self, Conversation, Measured, Patience};
+use consort_node::bench::reach::roam::{self, Change};
 use consort_node::control::api::Peer;
 use consort_node::why::Path;
 
@@ -73,6 +74,15 @@ in_lab! {
             let patience = Patience { first: Duration::from_secs(200), direct: Duration::from_secs(200) };
             let measured = measure(&mut crew, first, second, patience).await;
             assert_eq!(measured.way, Path::Direct, "{first} to {second}: {}", measured.in_words());
+        }
+    }
+}
+
+in_lab! {
+    async fn a_connection_outlives_its_hosts_networks() {
+        // The way to another home and a router with another address are in `consort bench reach --roam`.
+        for roamed in roam::measure(&[Change::HomeFromTheOpen], Duration::from_secs(1)).await.unwrap() {
+            assert!(roamed.after.is_some() && roamed.after != roamed.before, "{roamed:?}");
         }
     }
 }

@@ -82,7 +82,7 @@ pub(super) fn run(args: &ReachArgs, json: bool) -> Result<Exit, Failure> {
                 Output { json }.document(&report, Report::for_people)?;
             }
             args::Plan::Roam => {
-                let all = roam::measure().await?;
+                let all = roam::measure(&roam::CHANGES, roam::SETTLED).await?;
                 Output { json }.document(&all, |all| roam::for_people(all))?;
             }
             args::Plan::Pairs { kinds, pairs, patience } => {

@@ -20,8 +20,10 @@ use crate::why::Path;
 const PORT: u16 = 9;
 /// Between two questions, and two bytes of the connection.
 const STEP: Duration = Duration::from_millis(2);
-/// How long the two talk before and after.
+/// How long the two talk after a change.
 const TALK: Duration = Duration::from_secs(2);
+/// How long they talk before one, as hosts do that were not connected a moment ago: within ten seconds a second control connection is taken for a redundant one.
+pub const SETTLED: Duration = Duration::from_secs(12);
 /// Bytes that come back before a connection is said to go on: more than were on the way.
 const ECHOED_MIN: usize = 4096;
 /// Who moves, and who stays.
@@ -34,14 +36,14 @@ const STAYER: &str = "stayer";
 pub enum Change {
     /// From the open to a home.
     HomeFromTheOpen,
-    /// The provider gives the home's router another address.
-    RouterReaddressed,
     /// From that home to another.
     BetweenHomes,
+    /// The provider gives the other home's router another address.
+    RouterReaddressed,
 }
 
 /// All of them, in the order in which they are made.
-pub const CHANGES: [Change; 3] = [Change::HomeFromTheOpen, Change::RouterReaddressed, Change::BetweenHomes];
+pub const CHANGES: [Change; 3] = [Change::HomeFromTheOpen, Change::BetweenHomes, Change::RouterReaddressed];
 
 /// What was found.
 #[derive(Debug, Clone, Serialize)]
@@ -67,11 +69,11 @@ fn case() -> String {
     )
 }
 
-/// All [`CHANGES`], one after the other under one connection.
+/// Some of [`CHANGES`], in their order, under one connection; before each the two talk so long.
 ///
 /// # Errors
 /// If the lab or a node fails, or the connection does not live.
-pub async fn measure() -> Result<Vec<Roamed>, Failure> {
+pub async fn measure(changes: &[Change], settled: Duration) -> Result<Vec<Roamed>, Failure> {
     let case = Case::parse(&case()).map_err(|faults| lab_failure(format!("{faults:?}")))?;
     let mut crew = Crew::new(World::build(&case).map_err(lab_failure)?);
     crew.will_roam(MOVER);
@@ -86,8 +88,8 @@ pub async fn measure() -> Result<Vec<Roamed>, Failure> {
     .await?;
     let mut connection = Connection::open(&mut crew, &talk)?;
     let mut all = Vec::new();
-    for change in CHANGES {
-        connection.talk(&mut talk, TALK).await?;
+    for change in changes.iter().copied() {
+        connection.talk(&mut talk, settled).await?;
         let before = address(&stayer, &mover).await?;
         make(&mut crew, change)?;
         let changed = Instant::now();
@@ -105,13 +107,15 @@ pub async fn measure() -> Result<Vec<Roamed>, Failure> {
         .await?;
         connection.talk(&mut talk, TALK).await?;
         let without_path = answered_after.unwrap_or_default();
-        all.push(Roamed {
+        let roamed = Roamed {
             change,
             before,
             after: address(&stayer, &mover).await?,
             without_path_ms: u64::try_from(without_path.as_millis()).unwrap_or(u64::MAX),
             echoed_after: connection.echoed - echoed,
-        });
+        };
+        eprintln!("{change:?}: a path again after {} ms", roamed.without_path_ms);
+        all.push(roamed);
     }
     Ok(all)
 }
@@ -121,7 +125,7 @@ fn make(crew: &mut Crew, change: Change) -> Result<(), Failure> {
     match change {
         Change::HomeFromTheOpen => world.move_host(MOVER, Home::Site("home".to_owned())),
         Change::BetweenHomes => world.move_host(MOVER, Home::Site("cafe".to_owned())),
-        Change::RouterReaddressed => world.readdress("home").map(drop),
+        Change::RouterReaddressed => world.readdress("cafe").map(drop),
     }
     .map_err(lab_failure)
 }

@@ -92,6 +92,9 @@ enum Prospect {
 
 #[derive(Debug, Default)]
 struct State {
+    /// Meetings that are under way, and whether another is wanted since: what the first one tells may be old.
+    meeting: BTreeMap<HostId, bool>,
+    /// Hosts to which a way by other means is sought.
     under_way: BTreeSet<HostId>,
     outcomes: BTreeMap<HostId, Meeting>,
 }
@@ -166,25 +169,47 @@ impl Meet {
         self.reach(host);
     }
 
-    /// Does what it takes to have a path to `host`, in a task of its own; one that is under way is not doubled.
+    /// Does what it takes to have a path to `host`, in a task of its own. The two meet again if something has changed while they met.
     fn reach(&self, host: HostId) {
         {
             let mut state = self.state();
-            if state.under_way.len() >= MEETINGS_MAX || !state.under_way.insert(host) {
+            if let Some(again) = state.meeting.get_mut(&host) {
+                *again = true;
                 return;
             }
+            if state.meeting.len() >= MEETINGS_MAX {
+                return;
+            }
+            state.meeting.insert(host, false);
         }
         let this = self.clone();
         tokio::spawn(async move {
-            this.reach_by_every_means(host).await;
-            this.state().under_way.remove(&host);
+            let is_met = loop {
+                let is_met = this.meet(host).await;
+                if !this.is_wanted_again(host) {
+                    break is_met;
+                }
+            };
+            if this.state().under_way.insert(host) {
+                this.go_on_by_other_means(host, is_met).await;
+                this.state().under_way.remove(&host);
+            }
         });
     }
 
-    async fn reach_by_every_means(&self, host: HostId) {
+    /// Whether another meeting was wanted during the one that has just ended; if not, none is under way any more.
+    fn is_wanted_again(&self, host: HostId) -> bool {
+        let mut state = self.state();
+        let again = state.meeting.get_mut(&host).is_some_and(std::mem::take);
+        if !again {
+            state.meeting.remove(&host);
+        }
+        again
+    }
+
+    async fn go_on_by_other_means(&self, host: HostId, is_met: bool) {
         let relays = self.peers.relays().into_iter().collect();
         let is_around = self.ways.between(self.overlay.local_id(), host, relays) != Between::Direct;
-        let is_met = self.meet(host).await;
         let prospect = self.prospect(host);
         if !is_around && is_met && prospect == Prospect::Direct {
             tokio::time::sleep(DIRECT_FIRST).await;
@@ -202,9 +227,11 @@ impl Meet {
         }
         let has_relay = !self.relays.routes(host).is_empty();
         match prospect {
+            Prospect::Nothing => {}
+            // One that is held and does not carry shows that UDP does not pass.
+            _ if has_relay => tokio::time::sleep(RELAYS_FIRST).await,
             Prospect::Direct | Prospect::Search => tokio::time::sleep(STREAM_AFTER).await,
-            Prospect::Relay if has_relay => tokio::time::sleep(RELAYS_FIRST).await,
-            Prospect::Relay | Prospect::Nothing => {}
+            Prospect::Relay => {}
         }
         if self.chosen(host).is_none() && self.is_wanted(host) {
             self.streams.open_to(host).await;

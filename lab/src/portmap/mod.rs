@@ -58,9 +58,9 @@ impl Desk {
 
     /// The answer to a datagram to port 5351. `now` is since the gateway began, which is the epoch that both protocols tell.
     fn answer(&mut self, now: Duration, from: Ipv4Addr, asked: &[u8], nat: &mut Nat) -> Option<Vec<u8>> {
-        match asked.first()? {
-            &pcp::VERSION if self.does(PortMapping::Pcp) => pcp::answer(self, now, from, asked, nat),
-            &natpmp::VERSION if self.does(PortMapping::NatPmp) => natpmp::answer(now, from, asked, nat),
+        match *asked.first()? {
+            pcp::VERSION if self.does(PortMapping::Pcp) => pcp::answer(self, now, from, asked, nat),
+            natpmp::VERSION if self.does(PortMapping::NatPmp) => natpmp::answer(now, from, asked, nat),
             _ if self.does(PortMapping::Pcp) => Some(pcp::unsupported_version(now, asked)),
             _ if self.does(PortMapping::NatPmp) => Some(natpmp::unsupported_version(now, asked)),
             _ => None,

@@ -465,7 +465,8 @@ impl Paths {
         let is_hard = own.kind.is_hard() && easy(theirs.kind);
         let (outside, inside) = peer.outside();
         let Some(first) = outside.first().copied() else { return };
-        if !is_hard && !(easy(own.kind) && theirs.kind.is_hard()) {
+        let is_easy = easy(own.kind) && theirs.kind.is_hard();
+        if !is_hard && !is_easy {
             return;
         }
         if self.search.is_some() || is_hard && !self.mappings.has(now, SOCKETS.into()) {

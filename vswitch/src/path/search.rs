@@ -26,8 +26,9 @@ use crate::{entropy::Entropy, switch::PeerIndex};
 pub(super) const PROBES_PER_SECOND: u32 = 100;
 /// Mappings one search may open at a NAT. The few that [`SOCKETS`] leaves are for the main socket.
 pub(super) const MAPPINGS_MAX: u32 = 300;
-/// Mappings all searches may open in the long run: as many as one may within two and a half minutes, the time they live.
-pub(super) const MAPPINGS_PER_SECOND: u32 = 2;
+/// Mappings all searches may open in the long run. In the two minutes that a NAT keeps them that makes, with one search's, fewer than the thousand that carriers
+/// allow a customer.
+pub(super) const MAPPINGS_PER_SECOND: u32 = 4;
 /// Sockets of the hard side: nearly half a per cent of all ports.
 pub(super) const SOCKETS: u16 = 288;
 /// After this a search has found its way but for one in a thousand, or will not.

@@ -121,8 +121,11 @@ async fn matrix(kinds: &[&'static str], lans: Lans, patience: Patience) -> Resul
     let case = parse(&kinds::case(kinds, lans))?;
     let mut crew = crew_of(&case).await?;
     let mut report = Report::new(kinds.iter().map(ToString::to_string).collect());
-    for (row, first) in kinds.iter().enumerate() {
-        for (column, second) in kinds.iter().enumerate() {
+    // Along the diagonals: a host that has searched for a port has spent what its NAT bears for the next minute.
+    for distance in 0..kinds.len() {
+        for (row, first) in kinds.iter().enumerate() {
+            let column = (row + distance) % kinds.len();
+            let second = kinds[column];
             let names = (kinds::host(Side::A, first), kinds::host(Side::B, second));
             let measured = pair::measure(&mut crew, &names.0, &names.1, patience).await?;
             eprintln!("{first} to {second}: {}", measured.in_words());

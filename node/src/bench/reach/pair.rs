@@ -5,6 +5,7 @@
 
 use std::io;
 use std::net::{IpAddr, SocketAddr, UdpSocket};
+use std::sync::atomic::{AtomicU32, Ordering};
 use std::time::{Duration, Instant};
 
 use serde::Serialize;
@@ -22,6 +23,9 @@ const STEP: Duration = Duration::from_millis(10);
 const MUCH_BYTES: usize = 1_300;
 /// Any port: nothing else is on the network.
 const ECHO_PORT: u16 = 7;
+
+/// Pairs that had a network so far, for its name.
+static PAIRS: AtomicU32 = AtomicU32::new(0);
 
 /// How long is waited for what.
 #[derive(Debug, Clone, Copy)]
@@ -168,7 +172,8 @@ impl Conversation {
     /// If one of them refuses, or does not hear of the network.
     pub async fn begin(crew: &mut Crew, first: &str, second: &str) -> Result<Self, Failure> {
         let clients = (crew.client(first)?, crew.client(second)?);
-        let network = format!("{first}-{second}");
+        // Names of hosts may be too long for one of a network together.
+        let network = format!("pair-{}", PAIRS.fetch_add(1, Ordering::Relaxed));
         let (own, other) = join_both(&clients, &network).await?;
         let begun = Instant::now();
         let (asking, answering) = (bind(crew, first, own).await?, bind(crew, second, other).await?);
@@ -239,28 +244,35 @@ impl Conversation {
 pub async fn join_both(clients: &(Client, Client), network: &str) -> Result<(IpAddr, IpAddr), Failure> {
     let body = NetCreateBody { name: network.to_owned(), ipv4: None, ipv6: None, mtu: None };
     let _: Network = clients.0.post("/v1/nets", &body).await?;
-    let first = join(&clients.0, network).await?;
-    let second = awaited(&format!("the other host hears of {network}"), async || {
+    join(&clients.0, network).await?;
+    awaited(&format!("the other host hears of {network}"), async || {
         match join(&clients.1, network).await {
-            Ok(address) => Ok(Some(address)),
+            Ok(()) => Ok(Some(())),
             // The news has not come yet.
             Err(failure) if failure.code == "no_network" => Ok(None),
             Err(failure) => Err(failure),
         }
     })
     .await?;
-    Ok((first, second))
+    // Who joins before it has heard of the other may have taken the same address, and gets another.
+    awaited(&format!("both hosts have addresses of their own on {network}"), async || {
+        let both = (address(&clients.0, network).await?, address(&clients.1, network).await?);
+        Ok(both.0.zip(both.1).filter(|(first, second)| first != second))
+    })
+    .await
 }
 
-async fn join(client: &Client, name: &str) -> Result<IpAddr, Failure> {
+async fn join(client: &Client, name: &str) -> Result<(), Failure> {
     let body = NetJoinBody { ipv4: None, device: None };
-    let network: Network = client.post(&format!("/v1/nets/{}/join", segment(name)), &body).await?;
+    let _: Network = client.post(&format!("/v1/nets/{}/join", segment(name)), &body).await?;
+    Ok(())
+}
+
+async fn address(client: &Client, name: &str) -> Result<Option<IpAddr>, Failure> {
+    let network: Network = client.get(&format!("/v1/nets/{}", segment(name))).await?;
     let device = network.standalone.and_then(|standalone| standalone.device);
     let address = device.and_then(|device| device.ipv4);
-    let address = address.as_deref().and_then(|with_length| with_length.split('/').next());
-    address
-        .and_then(|address| address.parse().ok())
-        .ok_or_else(|| lab_failure(format!("the network {name} gave no address")))
+    Ok(address.and_then(|with_length| with_length.split('/').next()?.parse().ok()))
 }
 
 /// A socket on the host's address on the network, which may change hands a moment after the join.

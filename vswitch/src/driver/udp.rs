@@ -7,6 +7,9 @@
 //! - Several sockets share the port, one for each worker. Which one a datagram goes to is said by its fifth byte, the lowest of the
 //!   receiver index, which this host chose itself: all of one session comes to one worker in order, whatever its address, and
 //!   another peer's to another worker.
+//! - Datagrams leave by another socket on the same port, which nobody waits for: the kernel wakes whoever waits for a socket each time
+//!   it has freed a datagram that was sent by it, and that is once for each segment. It comes last in the group, so that no datagram
+//!   goes to it.
 //! - An IPv6 socket on `[::]` serves IPv4 too; addresses are shown in their own family.
 //!
 //! Sources: udp(7), ip(7), Linux `Documentation/networking/segmentation-offloads.rst`, `net/ipv4/udp.c`.
@@ -48,6 +51,8 @@ const CONTROL_BYTES: usize = 64;
 #[derive(Debug)]
 pub(crate) struct Socket {
     fd: OwnedFd,
+    /// What datagrams leave by; the first where there is none.
+    outgoing: Option<OwnedFd>,
     local: SocketAddr,
     /// Whether the kernel segments for us.
     segments: AtomicBool,
@@ -71,11 +76,14 @@ impl Socket {
         // A socket without SO_REUSEPORT finds out whether another program has the port: with it, two nodes of one user would
         // share a port without noticing.
         let listen = UdpSocket::bind(listen)?.local_addr()?;
-        let sockets =
+        let mut sockets =
             (0..count).map(|_| Self::bind_one(listen, count > 1)).collect::<io::Result<Vec<_>>>()?;
         if let [first, _, ..] = &sockets[..] {
             // It holds for the whole group. Sockets are numbered in order of binding.
             steer(&first.fd, u32::try_from(count).expect("workers are few"))?;
+            for socket in &mut sockets {
+                socket.outgoing = Some(Self::bind_one(listen, true)?.fd);
+            }
         }
         Ok(sockets)
     }
@@ -104,7 +112,7 @@ impl Socket {
         rustix::net::bind(&fd, &listen)?;
         let socket = UdpSocket::from(fd);
         let local = socket.local_addr()?;
-        Ok(Self { fd: socket.into(), local, segments: AtomicBool::new(true), joins })
+        Ok(Self { fd: socket.into(), outgoing: None, local, segments: AtomicBool::new(true), joins })
     }
 
     /// The address it is bound to.
@@ -233,7 +241,7 @@ impl Socket {
             #[expect(unsafe_code, reason = "no safe wrapper sends control messages without allocating")]
             // SAFETY: every pointer in `message` points to memory that outlives the call and has the length beside it; the
             // kernel only reads.
-            let sent = unsafe { libc::sendmsg(self.fd.as_raw_fd(), &raw const message, 0) };
+            let sent = unsafe { libc::sendmsg(self.outgoing().as_raw_fd(), &raw const message, 0) };
             if sent >= 0 {
                 return Ok(());
             }
@@ -248,8 +256,12 @@ impl Socket {
         }
     }
 
+    fn outgoing(&self) -> &OwnedFd {
+        self.outgoing.as_ref().unwrap_or(&self.fd)
+    }
+
     fn wait_writable(&self) -> io::Result<()> {
-        let mut fds = [PollFd::new(&self.fd, PollFlags::OUT)];
+        let mut fds = [PollFd::new(self.outgoing(), PollFlags::OUT)];
         let wait = Timespec { tv_sec: 0, tv_nsec: SEND_WAIT_NANOS };
         match rustix::event::poll(&mut fds, Some(&wait)) {
             Ok(0) => Err(io::ErrorKind::WouldBlock.into()),

@@ -95,7 +95,7 @@ pub(super) fn stands(ground: Ground, report: &Report) -> Vec<Stand> {
         }
         Ground::BadPath(_) => {
             vec![(
-                at_least("TCP, one flow, of the bare path's", 0.95, None),
+                at_least("TCP, all flows, of the bare path's", 0.95, None),
                 of(report, ours, Role::Bare, Figure::TcpOne),
             )]
         }

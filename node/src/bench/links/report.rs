@@ -13,7 +13,7 @@ use super::contender::{Contender, Layer, Role};
 use super::field::Absent;
 use super::figures::{Figure, median};
 use super::traffic::CONGESTION;
-use super::turn::Values;
+use super::turn::{BAD_PATH_FLOWS, Values};
 use crate::bench::frames::build;
 use crate::cli::output::table;
 
@@ -183,7 +183,7 @@ fn ground(ground: Ground) -> String {
         Ground::PlainVeth => "plain veth".to_owned(),
         Ground::SameHost => "same host".to_owned(),
         Ground::BadPath(impairment) => format!(
-            "bad path: each way {:.2} % lost, {:?} delay, {:.2} % overtaken",
+            "bad path: each way {:.2} % lost, {:?} delay, {:.2} % overtaken, {BAD_PATH_FLOWS} flows in sum",
             impairment.loss * 100.0,
             impairment.delay,
             impairment.reorder * 100.0

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use consort_lab::usage::{self, MachineUsage};
 
-use super::args::{Measure, Plan};
+use super::args::{Ground, Measure, Plan};
 use super::contender::{Contender, Spent};
 use super::figures::{Figure, quantile};
 use super::traffic::{self, Ends, Window, round_trips};
@@ -21,6 +21,9 @@ const LOADED_PAUSE: Duration = Duration::from_millis(2);
 /// Above what a minute has room for.
 const LOADED_TRIPS_MAX: usize = 100_000;
 
+/// Flows at once on a bad path, all alike and counted in sum: what a single one gets there is luck, of some ten losses a second.
+pub(super) const BAD_PATH_FLOWS: usize = 16;
+
 /// What a turn gave.
 pub(super) type Values = Vec<(Figure, f64)>;
 
@@ -28,23 +31,22 @@ pub(super) type Values = Vec<(Figure, f64)>;
 pub(super) fn turn(plan: &Plan, contender: &Contender, ends: &Ends<'_>) -> Result<Values, Failure> {
     let mut values = Values::new();
     for measure in &plan.measures {
-        values.extend(measured(*measure, plan.duration, contender, *ends)?);
+        values.extend(measured(*measure, plan, contender, *ends)?);
     }
     Ok(values)
 }
 
-fn measured(
-    measure: Measure,
-    duration: Duration,
-    contender: &Contender,
-    ends: Ends<'_>,
-) -> Result<Values, Failure> {
+fn measured(measure: Measure, plan: &Plan, contender: &Contender, ends: Ends<'_>) -> Result<Values, Failure> {
+    let duration = plan.duration;
     let rate = |figure, flows: &[Ends<'_>]| {
         let window = traffic::tcp(flows, duration, || Ok(()), || Ok(())).map_err(lab_failure)?;
         Ok(vec![(figure, window.bits_per_second() / 1e9)])
     };
     match measure {
-        Measure::Tcp => one_flow(duration, contender, &ends),
+        Measure::Tcp if matches!(plan.ground, Ground::BadPath(_)) => {
+            with_costs(duration, contender, &[ends; BAD_PATH_FLOWS])
+        }
+        Measure::Tcp => with_costs(duration, contender, &[ends]),
         Measure::Four => rate(Figure::TcpFour, &[ends; 4]),
         Measure::Reverse => rate(Figure::TcpReverse, &[ends.reversed()]),
         Measure::Both => rate(Figure::TcpBoth, &[ends, ends.reversed()]),
@@ -64,13 +66,13 @@ fn measured(
     }
 }
 
-/// One flow, with what it costs the contender's processes and the computer.
-fn one_flow(duration: Duration, contender: &Contender, ends: &Ends<'_>) -> Result<Values, Failure> {
+/// Flows in sum, with what they cost the contender's processes and the computer.
+fn with_costs(duration: Duration, contender: &Contender, flows: &[Ends<'_>]) -> Result<Values, Failure> {
     let probe = || {
         let spent = contender.spent().map_err(io::Error::other)?;
         Ok((spent, usage::of_machine()?))
     };
-    let window = traffic::tcp(std::slice::from_ref(ends), duration, probe, || Ok(())).map_err(lab_failure)?;
+    let window = traffic::tcp(flows, duration, probe, || Ok(())).map_err(lab_failure)?;
     Ok(costs(contender, &window))
 }
 

@@ -139,7 +139,7 @@ impl DataPlane {
             public,
             threads: Mutex::default(),
         };
-        let threads = inner.spawn().map_err(resource("start a worker"));
+        let threads = inner.spawn(config.busy_poll).map_err(resource("start a worker"));
         if threads.is_err() {
             inner.stop();
         }
@@ -342,7 +342,7 @@ impl DataPlane {
 }
 
 impl Inner {
-    fn spawn(&mut self) -> io::Result<()> {
+    fn spawn(&mut self, busy_poll: Duration) -> io::Result<()> {
         let workers = self.sockets.len();
         let mut threads = Vec::with_capacity(workers + 1);
         let keeper = Keeper::new(Arc::clone(&self.keeper), Arc::clone(&self.sockets[0]))?;
@@ -358,6 +358,7 @@ impl Inner {
                 refusals: Arc::clone(&self.refusals),
                 relayed: Arc::clone(&self.relayed),
                 counters,
+                busy_poll,
             };
             let worker = Worker::new(
                 Arc::new(shared),

@@ -15,6 +15,7 @@
 //! map_ports = true
 //! mtu = 1500
 //! workers = 2
+//! busy_poll = 0
 //! [share]
 //! cpus = 2.5
 //! memory = "4GiB"
@@ -46,7 +47,7 @@ pub const CONFIG_BYTES_MAX: u64 = 1 << 20;
 /// The sections and their keys; the one list of both.
 const KNOWN: [(&str, &[&str]); 5] = [
     ("overlay", &["listen", "bootstrap", "key", "mdns"]),
-    ("data", &["listen", "relay", "map_ports", "mtu", "workers"]),
+    ("data", &["listen", "relay", "map_ports", "mtu", "workers", "busy_poll"]),
     ("share", &["cpus", "memory", "disk", "machines", "hours", "idle_only", "allow"]),
     ("images", &["cache"]),
     ("api", &["tcp"]),
@@ -96,6 +97,8 @@ pub struct DataSection {
     pub mtu: Option<Spanned<i64>>,
     /// Threads that move frames.
     pub workers: Option<Spanned<i64>>,
+    /// Microseconds.
+    pub busy_poll: Option<Spanned<i64>>,
 }
 
 /// `[share]`

@@ -6,6 +6,7 @@ use std::fmt::Display;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::num::NonZeroUsize;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use toml::Spanned;
 
@@ -34,6 +35,8 @@ pub const DEFAULT_MTU: u16 = 1_500;
 
 /// The most threads that may move frames; beyond it their queues cost more than they carry.
 pub const WORKERS_MAX: usize = 64;
+/// The longest that workers may look for more frames before they sleep: beyond the pauses of a busy flow it only burns a core.
+pub const BUSY_POLL_MICROS_MAX: u32 = 10_000;
 
 /// Hosts a relay serves at once when its owner does not say: what a small host's tables and its owner's patience bear.
 pub const DEFAULT_RELAY_PEERS_MAX: u64 = 64;
@@ -58,6 +61,8 @@ pub struct NodeConfig {
     pub data: SocketAddr,
     /// Threads that move frames.
     pub data_workers: NonZeroUsize,
+    /// How long they look for more frames before they sleep.
+    pub data_busy_poll: Duration,
     /// What this host forwards for others; none: nothing, unless its owner asks for it.
     pub relay: Option<Relay>,
     /// Whether the router is asked for a port (PCP, NAT-PMP, UPnP).
@@ -196,6 +201,15 @@ pub fn resolve(
                     .unwrap_or(NonZeroUsize::MIN)
             }
             None => totals.cpus.min(NonZeroUsize::new(WORKERS_MAX).unwrap_or(NonZeroUsize::MIN)),
+        },
+        data_busy_poll: match &file.data.busy_poll {
+            Some(written) => Duration::from_micros(reader.whole(
+                "data.busy_poll",
+                written,
+                0,
+                BUSY_POLL_MICROS_MAX.into(),
+            )?),
+            None => Duration::ZERO,
         },
         relay: match &file.data.relay {
             Some(written) => reader.relay(written)?,

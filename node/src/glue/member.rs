@@ -286,6 +286,7 @@ fn start_data_plane(
     let psk = SharedSecret::new(blake3::derive_key(PSK_CONTEXT, membership.link_secret.expose()));
     let wanted = DataPlaneConfig {
         workers: config.data_workers.get(),
+        busy_poll: config.data_busy_poll,
         ..DataPlaneConfig::new(host, secret, psk, config.data, seed)
     };
     DataPlane::start(wanted).map_err(|error| {

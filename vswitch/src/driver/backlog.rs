@@ -2,14 +2,17 @@
 //!
 //! A TAP's own queue is first in, first out, and bounded in frames only: behind the super-frames of one busy flow everything else would wait
 //! for tens of milliseconds. So a worker empties it quickly, and sends from here: flows take turns by deficit round robin, and a
-//! flow that has nothing waiting goes first when it comes (RFC 8290 section 4.2, without its CoDel: what waits is bounded in bytes, and
-//! an overflow is taken from the longest flow's head, where its sender learns of it soonest).
+//! flow that has nothing waiting goes first when it comes (RFC 8290 section 4.2; what waits is bounded in bytes, and
+//! an overflow is taken from the longest flow's head, where its sender learns of it soonest). A flow whose queue stands is told of
+//! by [`Codel`]; what becomes of that is the sender's affair.
 //!
 //! Order inside a flow does not change: a flow is one queue. Buffers are made on demand, kept, and bounded.
 //!
-//! Pure: no clock, no device.
+//! Pure: time is an argument, and there is no device.
 
-use std::collections::VecDeque;
+use std::{collections::VecDeque, time::Instant};
+
+use super::codel::Codel;
 
 use crate::switch::PortId;
 
@@ -31,6 +34,9 @@ pub(crate) struct Waiting {
     pub(crate) port: PortId,
     pub(crate) queue: usize,
     len: usize,
+    since: Instant,
+    /// Its flow's queue has stood too long: the flow's sender is to be told.
+    pub(crate) congested: bool,
     buffer: Box<[u8]>,
 }
 
@@ -46,6 +52,7 @@ struct Flow {
     bytes: usize,
     credit: isize,
     listed: bool,
+    codel: Codel,
 }
 
 /// See the module.
@@ -89,7 +96,7 @@ impl Backlog {
     }
 
     /// Takes the frame that was read into [`Self::room`], `skip` bytes of which are not the frame's own; how many others had to go for it.
-    pub(crate) fn push(&mut self, port: PortId, queue: usize, len: usize, skip: usize) -> u64 {
+    pub(crate) fn push(&mut self, now: Instant, port: PortId, queue: usize, len: usize, skip: usize) -> u64 {
         let flow = flow_of(port, self.spare.get(skip..len).unwrap_or_default());
         let mut dropped = 0;
         let buffer = if len <= SMALL_BYTES {
@@ -111,7 +118,7 @@ impl Backlog {
         };
         let queued = &mut self.flows[flow];
         queued.bytes += len;
-        queued.frames.push_back(Waiting { port, queue, len, buffer });
+        queued.frames.push_back(Waiting { port, queue, len, since: now, congested: false, buffer });
         if !queued.listed {
             queued.listed = true;
             queued.credit = QUANTUM;
@@ -121,7 +128,7 @@ impl Backlog {
     }
 
     /// The frame whose turn it is; give it back with [`Self::recycle`].
-    pub(crate) fn pop(&mut self) -> Option<Waiting> {
+    pub(crate) fn pop(&mut self, now: Instant) -> Option<Waiting> {
         loop {
             let (fresh, flow) = match self.new.front() {
                 Some(flow) => (true, *flow),
@@ -133,7 +140,8 @@ impl Backlog {
                 queued.credit += QUANTUM;
                 list.pop_front();
                 self.old.push_back(flow);
-            } else if let Some(frame) = queued.frames.pop_front() {
+            } else if let Some(mut frame) = queued.frames.pop_front() {
+                frame.congested = queued.codel.tells(now, frame.since, queued.frames.is_empty());
                 queued.bytes -= frame.len;
                 queued.credit -= isize::try_from(frame.len).unwrap_or(isize::MAX);
                 return Some(frame);
@@ -203,6 +211,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::testing;
 
     const PORT: PortId = PortId(1);
 
@@ -215,11 +224,11 @@ mod tests {
         room[23] = 17;
         room[34..36].copy_from_slice(&flow.to_le_bytes());
         room[40..44].copy_from_slice(&number.to_le_bytes());
-        backlog.push(PORT, 0, len, 0)
+        backlog.push(testing::now(), PORT, 0, len, 0)
     }
 
     fn pop(backlog: &mut Backlog) -> Option<(u16, u32)> {
-        let mut frame = backlog.pop()?;
+        let mut frame = backlog.pop(testing::now())?;
         let bytes = frame.bytes();
         let flow = u16::from_le_bytes([bytes[34], bytes[35]]);
         let number = u32::from_le_bytes([bytes[40], bytes[41], bytes[42], bytes[43]]);
@@ -308,13 +317,13 @@ mod tests {
         let mut backlog = Backlog::new(65_610);
         for len in 0..60 {
             backlog.room()[..60].copy_from_slice(&[0x08; 60]);
-            backlog.push(PORT, 0, len, 10);
+            backlog.push(testing::now(), PORT, 0, len, 10);
         }
         assert_eq!(std::iter::from_fn(|| pop_any(&mut backlog)).count(), 60);
     }
 
     fn pop_any(backlog: &mut Backlog) -> Option<()> {
-        let frame = backlog.pop()?;
+        let frame = backlog.pop(testing::now())?;
         backlog.recycle(frame);
         Some(())
     }

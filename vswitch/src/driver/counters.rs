@@ -15,6 +15,10 @@ pub(crate) struct WorkerCounters {
     pub(crate) hold_full: Count,
     /// Frames of ports given up because too many waited to be sent.
     pub(crate) backlog_full: Count,
+    /// Super-frames marked because their flow's queue stood too long.
+    pub(crate) backlog_marked: Count,
+    /// Segments of flows that do not understand marks, dropped for the same reason.
+    pub(crate) backlog_dropped: Count,
     /// Frames a TAP did not take.
     pub(crate) write_failed: Count,
     /// TAP queues that could not be read any more.
@@ -38,6 +42,10 @@ pub struct WorkerCounts {
     pub hold_full: u64,
     /// Frames of ports given up because too many waited to be sent.
     pub backlog_full: u64,
+    /// Super-frames marked (ECN) because their flow's queue stood too long.
+    pub backlog_marked: u64,
+    /// Segments of flows that do not understand marks, dropped for the same reason.
+    pub backlog_dropped: u64,
     /// Frames a TAP did not take.
     pub write_failed: u64,
     /// TAP queues that could not be read any more.
@@ -61,6 +69,8 @@ impl WorkerCounters {
         sum.no_link += self.no_link.read();
         sum.hold_full += self.hold_full.read();
         sum.backlog_full += self.backlog_full.read();
+        sum.backlog_marked += self.backlog_marked.read();
+        sum.backlog_dropped += self.backlog_dropped.read();
         sum.write_failed += self.write_failed.read();
         sum.read_failed += self.read_failed.read();
         sum.receive_failed += self.receive_failed.read();

@@ -15,6 +15,7 @@
 mod address;
 mod backlog;
 pub(crate) mod clock;
+mod codel;
 pub(crate) mod counters;
 pub(crate) mod events;
 mod hops;

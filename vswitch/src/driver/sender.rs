@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use super::{inbox::Input, underlay::Out, worker::WorkersShared};
 use crate::{
     link::{Egress, NotSent, Route, Routes},
-    offload::{Checksum, Prepared, VnetHeader, prepare, split::complete},
+    offload::{Checksum, Gso, Prepared, VnetHeader, ecn, prepare, split::complete},
     switch::{NetworkId, PeerIndex},
 };
 
@@ -19,6 +19,8 @@ pub(super) struct Sender<'a> {
     pub(super) egress: &'a mut Egress,
     pub(super) out: Out<'a>,
     pub(super) scratch: &'a mut [u8],
+    /// The frame's flow has a queue that stood too long.
+    pub(super) congested: bool,
 }
 
 impl Sender<'_> {
@@ -44,6 +46,7 @@ impl Sender<'_> {
     fn send_open(&mut self, route: &Arc<Route>, channel: u32, header: &mut VnetHeader, frame: &mut [u8]) {
         let frame_max = Egress::frame_bytes_max(route);
         let mut out = self.out;
+        let first = self.told(header, frame);
         match prepare(header, frame, frame_max) {
             Ok(Prepared::Single { partial }) if frame.len() <= frame_max => {
                 let checksum = if partial { Checksum::Partial } else { Checksum::Complete };
@@ -57,7 +60,7 @@ impl Sender<'_> {
                 let _ = self.egress.cut(route, channel, frame, &mut out);
             }
             Ok(Prepared::Segments(segments)) => {
-                for index in 0..segments.count() {
+                for index in first..segments.count() {
                     let len = segments.frame_bytes(index);
                     if len <= frame_max {
                         let room = self.egress.whole(route, channel, Checksum::Partial, len, &mut out);
@@ -70,6 +73,20 @@ impl Sender<'_> {
             }
             Err(refusal) => self.shared.counters.offload.count(refusal),
         }
+    }
+
+    /// Tells the sender of a TCP super-frame that its queue stands too long, by a mark or by the loss of a segment: the first segment
+    /// that is sent. What is no such super-frame is left alone: queues of small frames are short in bytes, and UDP need not listen.
+    fn told(&self, header: &VnetHeader, frame: &mut [u8]) -> usize {
+        if !self.congested || !matches!(header.gso, Gso::Tcp4 { .. } | Gso::Tcp6 { .. }) {
+            return 0;
+        }
+        if ecn::mark(frame) {
+            self.shared.counters.backlog_marked.one();
+            return 0;
+        }
+        self.shared.counters.backlog_dropped.one();
+        1
     }
 
     /// Gives a frame whose link or channel is not open to the keeper, as it would cross the link later.

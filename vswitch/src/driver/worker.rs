@@ -8,7 +8,7 @@ use std::{
     collections::HashMap,
     io::{ErrorKind, IoSlice},
     sync::{Arc, atomic::Ordering::Acquire},
-    time::Instant,
+    time::{Duration, Instant},
 };
 
 use super::{
@@ -68,6 +68,8 @@ pub(crate) struct WorkersShared {
     pub(crate) refusals: Arc<RefusalCounters>,
     pub(crate) relayed: Arc<RelayCounters>,
     pub(crate) counters: Arc<WorkerCounters>,
+    /// How long after the last frame this worker looks for more before it sleeps.
+    pub(crate) busy_poll: Duration,
 }
 
 /// Where a frame that arrived lies.
@@ -155,17 +157,21 @@ impl Worker {
     pub(crate) fn run(mut self) {
         let _alarm = Alarm(Arc::clone(&self.shared.keeper));
         let mut ready = Vec::new();
+        let mut awake_until = clock::now();
         self.watch();
         while !self.shared.keeper.stop.load(Acquire) {
             ready.clear();
             let now = clock::now();
-            // While something waits to be sent, others are only looked after.
-            let deadline = (!self.backlog.is_empty()).then_some(now);
+            // While something waits to be sent, others are only looked after; so they are for a while after the last frame, if asked for.
+            let deadline = (!self.backlog.is_empty() || now < awake_until).then_some(now);
             if let Err(error) = self.poll.wait(now, deadline, |token| ready.push(token)) {
                 tracing::error!(%error, worker = self.number, "waiting for frames failed; the worker ends");
                 return;
             }
             let now = clock::now();
+            if !ready.is_empty() {
+                awake_until = now + self.shared.busy_poll;
+            }
             self.switch.refresh();
             self.routes.refresh();
             if self.ports.refresh() {
@@ -179,7 +185,7 @@ impl Worker {
                     WAKER => self.waker.clear(),
                     SOCKET => self.receive(now, SocketId::MAIN),
                     token if token >= FIRST_OTHER_SOCKET => self.receive(now, other_socket(token)),
-                    token => self.read_port(token),
+                    token => self.read_port(now, token),
                 }
             }
             self.send_backlog(now);
@@ -350,13 +356,13 @@ impl Worker {
     // ── from ports to everywhere ──
 
     /// Moves what a queue holds to the backlog, at most [`READS_PER_TURN`] frames.
-    fn read_port(&mut self, token: u64) {
+    fn read_port(&mut self, now: Instant, token: u64) {
         let (id, queue) = port_of(token);
         let Some(port) = self.watched.get(&id) else { return };
         for _ in 0..READS_PER_TURN {
             match port.queues[queue].read(self.backlog.room()) {
                 Ok(len) => {
-                    let dropped = self.backlog.push(id, queue, len, HEADER_BYTES);
+                    let dropped = self.backlog.push(now, id, queue, len, HEADER_BYTES);
                     self.shared.counters.backlog_full.add(dropped);
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
@@ -378,11 +384,12 @@ impl Worker {
     fn send_backlog(&mut self, now: Instant) {
         let mut bytes = 0;
         while bytes < SENT_BYTES_PER_TURN {
-            let Some(mut waiting) = self.backlog.pop() else { break };
+            let Some(mut waiting) = self.backlog.pop(now) else { break };
             let frame = waiting.bytes();
             bytes += frame.len();
             let (port, queue) = (waiting.port, waiting.queue);
-            self.forward(now, port, queue, waiting.bytes());
+            let congested = waiting.congested;
+            self.forward(now, port, queue, congested, waiting.bytes());
             self.backlog.recycle(waiting);
         }
         self.egress.flush(&mut Out { own: &self.socket, others: self.sockets.value() });
@@ -390,7 +397,7 @@ impl Worker {
     }
 
     /// One frame or super-frame that a machine sent.
-    fn forward(&mut self, now: Instant, port: PortId, queue: usize, bytes: &mut [u8]) {
+    fn forward(&mut self, now: Instant, port: PortId, queue: usize, congested: bool, bytes: &mut [u8]) {
         let Self { shared, switch, routes, ports, socket, sockets, egress, scratch, .. } = self;
         let counters = &*shared.counters;
         let (head, frame) = bytes.split_at_mut(HEADER_BYTES.min(bytes.len()));
@@ -402,7 +409,7 @@ impl Worker {
             write_port(ports.value(), to, queue, &[IoSlice::new(head), IoSlice::new(frame)], counters);
         };
         let out = Out { own: socket, others: sockets.value() };
-        let mut sender = Sender { now, shared, egress, out, scratch };
+        let mut sender = Sender { now, shared, egress, out, scratch, congested };
         match switch.from_port(now, port, frame) {
             Decision::Port(to) => whole(to, frame),
             Decision::Peer(network, peer) => {

@@ -19,6 +19,7 @@
 //! Sources: virtio 1.2 section 5.1.6; Linux `Documentation/networking/segmentation-offloads.rst`, `net/ipv4/tcp_offload.c`,
 //! `udp_offload.c`, `net/core/gro.c`; RFC 9293; RFC 3168 section 6.1 (ECN).
 
+pub mod ecn;
 pub mod join;
 pub mod layout;
 pub mod split;

@@ -151,6 +151,7 @@ pub(crate) fn given_up(world: &World) -> Vec<GivenUp> {
         count("no_link", worker.no_link);
         count("hold_full", worker.hold_full);
         count("backlog_full", worker.backlog_full);
+        count("backlog_dropped", worker.backlog_dropped);
         count("write_failed", worker.write_failed);
         count("read_failed", worker.read_failed);
         count("receive_failed", worker.receive_failed);

@@ -5,6 +5,7 @@ use std::time::Duration;
 use consort_lab::middlebox::Impairment;
 
 use super::peers::{self, Peer};
+use crate::config::resolved::BUSY_POLL_MICROS_MAX;
 use crate::failure::Failure;
 
 /// The fewest rounds that have a median, and more than anybody waits for.
@@ -53,6 +54,9 @@ pub struct LinksArgs {
     /// Queues of our TAP
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub queues: u32,
+    /// Microseconds our workers look for more frames before they sleep
+    #[arg(long, value_name = "MICROS", default_value_t = 0)]
+    pub busy_poll: u32,
 }
 
 /// One measurement.
@@ -87,6 +91,8 @@ pub(super) struct Plan {
     /// 0: one for each core.
     pub(super) workers: usize,
     pub(super) queues: usize,
+    /// In microseconds.
+    pub(super) busy_poll: usize,
 }
 
 /// Where it is measured.
@@ -109,6 +115,7 @@ impl LinksArgs {
         within("--seconds", self.seconds, SECONDS)?;
         within("--delay", self.delay, 0..=DELAY_MS_MAX)?;
         within("--queues", self.queues, THREADS)?;
+        within("--busy-poll", self.busy_poll, 0..=BUSY_POLL_MICROS_MAX)?;
         self.workers.map_or(Ok(()), |workers| within("--workers", workers, THREADS))?;
         let ground = self.ground()?;
         let (peers, peers_required) = peers::chosen(&self.peers)?;
@@ -128,6 +135,7 @@ impl LinksArgs {
             peers_required,
             workers: self.workers.unwrap_or(0) as usize,
             queues: self.queues as usize,
+            busy_poll: self.busy_poll as usize,
         })
     }
 

@@ -76,8 +76,8 @@ pub(super) fn local(
     Ok(contender(vec![daemon]))
 }
 
-fn threads(plan: &Plan) -> [String; 2] {
-    [plan.workers, plan.queues].map(|count| count.to_string())
+fn threads(plan: &Plan) -> [String; 3] {
+    [plan.workers, plan.queues, plan.busy_poll].map(|count| count.to_string())
 }
 
 /// Starts a data plane and waits until it says that it stands.
@@ -118,8 +118,10 @@ pub fn reexec(argv: &[OsString]) -> Option<ExitCode> {
     }
     let words: Vec<&str> = argv.iter().skip(1).filter_map(|word| word.to_str()).collect();
     let ended = match words[..] {
-        [LINKED, workers, queues, side, here, there] => run_linked([workers, queues], side, here, there),
-        [LOCAL, workers, queues] => run_local([workers, queues]),
+        [LINKED, workers, queues, busy_poll, side, here, there] => {
+            run_linked([workers, queues, busy_poll], side, here, there)
+        }
+        [LOCAL, workers, queues, busy_poll] => run_local([workers, queues, busy_poll]),
         _ => Err("the benchmark's data plane is started by the benchmark".into()),
     };
     Some(match ended {
@@ -133,10 +135,10 @@ pub fn reexec(argv: &[OsString]) -> Option<ExitCode> {
 
 type Ended = Result<(), Box<dyn std::error::Error>>;
 
-fn run_linked([workers, queues]: [&str; 2], side: &str, here: &str, there: &str) -> Ended {
+fn run_linked([workers, queues, busy_poll]: [&str; 3], side: &str, here: &str, there: &str) -> Ended {
     let side = usize::from(side == "1");
     let (here, there): (IpAddr, IpAddr) = (here.parse()?, there.parse()?);
-    let (plane, events) = start(side, SocketAddr::new(here, PORT), workers)?;
+    let (plane, events) = start(side, SocketAddr::new(here, PORT), [workers, busy_poll])?;
     let queues = open(DEVICES[0], queues)?;
     set_network(&plane, LINKED_MTU, [host(0)?, host(1)?], vec![host(1 - side)?])?;
     plane.attach(NETWORK, port(side), queues)?;
@@ -146,8 +148,8 @@ fn run_linked([workers, queues]: [&str; 2], side: &str, here: &str, there: &str)
     serve(&plane, events)
 }
 
-fn run_local([workers, queues]: [&str; 2]) -> Ended {
-    let (plane, events) = start(0, SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0), workers)?;
+fn run_local([workers, queues, busy_poll]: [&str; 3]) -> Ended {
+    let (plane, events) = start(0, SocketAddr::new(Ipv4Addr::LOCALHOST.into(), 0), [workers, busy_poll])?;
     set_network(&plane, LOCAL_MTU, [host(0)?; 2], Vec::new())?;
     for (side, device) in DEVICES.into_iter().enumerate() {
         plane.attach(NETWORK, port(side), open(device, queues)?)?;
@@ -158,13 +160,14 @@ fn run_local([workers, queues]: [&str; 2]) -> Ended {
 fn start(
     side: usize,
     listen: SocketAddr,
-    workers: &str,
+    [workers, busy_poll]: [&str; 2],
 ) -> Result<(DataPlane, EventReceiver), Box<dyn std::error::Error>> {
     // One overlay for both; what is measured is no secret.
     let psk = SharedSecret::new([0x42; 32]);
     let mut config =
         DataPlaneConfig::new(host(side)?, secret(side), psk, listen, [side.to_le_bytes()[0]; 32]);
     config.workers = workers.parse()?;
+    config.busy_poll = Duration::from_micros(busy_poll.parse()?);
     Ok(DataPlane::start(config)?)
 }
 

@@ -154,7 +154,23 @@ impl World {
         &mut self.wide
     }
 
-    /// Switches a host's link off or on; its addresses stay, its IPv4 default route comes back.
+    /// Pulls the cable of a host in the open out of the router, or puts it back: a partition. The host's addresses and routes stay.
+    ///
+    /// # Errors
+    /// If the host is on a site's LAN, or the system refuses.
+    pub fn plug(&mut self, name: &str, plugged: bool) -> Result<(), WorldError> {
+        let host = self.hosts.get(name).ok_or_else(|| WorldError::Unknown(name.to_owned()))?;
+        let link = host.router_link.as_deref().ok_or(WideError::NotCabled)?;
+        let router = self.wide.router();
+        match plugged {
+            true => router.set_up(link),
+            false => router.set_down(link),
+        }
+        .map_err(WideError::from)?;
+        Ok(())
+    }
+
+    /// Switches a host's link off or on; its addresses stay, its default routes go.
     ///
     /// # Errors
     /// If the system refuses.

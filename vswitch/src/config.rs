@@ -75,13 +75,15 @@ pub struct PeerConfig {
     pub via: Vec<RelayedPath>,
     /// Whether the topology allows a direct path.
     pub direct: bool,
+    /// Whether the link is kept up, frames or not: probed, and made again when it breaks.
+    pub keep: bool,
 }
 
 impl PeerConfig {
     /// A host that may be reached directly at addresses of its own.
     pub fn at(host: HostId, static_key: [u8; 32], addresses: &[SocketAddr]) -> Self {
         let candidates = addresses.iter().map(|address| Candidate::local(*address)).collect();
-        Self { host, static_key, candidates, via: Vec::new(), direct: true }
+        Self { host, static_key, candidates, via: Vec::new(), direct: true, keep: false }
     }
 }
 

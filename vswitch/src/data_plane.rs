@@ -214,6 +214,7 @@ impl DataPlane {
             links.set_direct(now, index, peer.direct);
             links.set_candidates(now, index, &peer.candidates, None);
             links.set_relayed(now, index, &peer.via);
+            links.set_kept(now, index, peer.keep);
             Ok::<_, LinksFull>(())
         })?)
     }

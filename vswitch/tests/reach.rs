@@ -49,7 +49,7 @@ fn addresses(site: &Site) -> Vec<Candidate> {
 
 fn tell(site: &Site, other: &Site, candidates: Vec<Candidate>, via: Vec<RelayedPath>, direct: bool) {
     let (host, static_key) = (other.id, other.plane.static_public());
-    site.plane.set_peer(PeerConfig { host, static_key, candidates, via, direct }).unwrap();
+    site.plane.set_peer(PeerConfig { host, static_key, candidates, via, direct, keep: false }).unwrap();
 }
 
 fn chosen(site: &Site, other: &Site) -> Option<PathView> {

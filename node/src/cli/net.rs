@@ -1,14 +1,17 @@
 //! `net create|join|leave|ls|show`.
+//!
+//! A matrix has a row for who sends and a column for who gets it; a dot is nothing.
 
 use super::output::{Output, or_dash, table};
 use crate::config::args::{NetCommand, NetCreateArgs, NetJoinArgs};
-use crate::control::api::{NetCreateBody, NetJoinBody, Network, NetworkDevice, StandaloneNetwork};
+use crate::control::api::{NetCreateBody, NetJoinBody, Network, NetworkDevice, StandaloneNetwork, Traffic};
 use crate::control::client::{Client, segment};
 use crate::failure::{Exit, Failure};
 
 pub(super) async fn run(client: &Client, command: &NetCommand, output: Output) -> Result<Exit, Failure> {
     match command {
         NetCommand::Ls => list(client, output).await,
+        NetCommand::Show(args) if args.traffic => traffic(client, &args.name, output).await,
         NetCommand::Show(args) => show(client, &args.name, output).await,
         NetCommand::Create(args) => create(client, args, output).await,
         NetCommand::Join(args) => join(client, args, output).await,
@@ -98,6 +101,55 @@ async fn show(client: &Client, name: &str, output: Output) -> Result<Exit, Failu
     Ok(Exit::Done)
 }
 
+async fn traffic(client: &Client, name: &str, output: Output) -> Result<Exit, Failure> {
+    let traffic: Traffic = client.get(&format!("/v1/nets/{}/traffic", segment(name))).await?;
+    output.document(&traffic, traffic_text)?;
+    Ok(Exit::Done)
+}
+
+fn traffic_text(traffic: &Traffic) -> String {
+    let names: Vec<String> = traffic.hosts.iter().map(|host| short(&host.name)).collect();
+    let width = names.iter().map(String::len).max().unwrap_or_default().max(NUMBER_WIDTH);
+    let mut text = format!("{}: {}; Mbit/s from row to column\n", traffic.network, traffic.pattern_words);
+    let line = |first: &str, cells: &[String]| {
+        let cells: String = cells.iter().map(|cell| format!(" {cell:>width$}")).collect();
+        format!("{first:<width$}{cells}\n")
+    };
+    text.push_str(&line("", &names));
+    for (name, row) in names.iter().zip(&traffic.bytes_per_s) {
+        text.push_str(&line(name, &row.iter().map(|bytes| megabits(*bytes)).collect::<Vec<_>>()));
+    }
+    for host in traffic.hosts.iter().filter(|host| host.silent) {
+        text.push_str(&format!("{} did not answer: its row is empty\n", host.name));
+    }
+    if traffic.left_out > 0 {
+        text.push_str(&format!("{} more hosts were not asked\n", traffic.left_out));
+    }
+    text
+}
+
+/// Room for a rate of the fastest networks.
+const NUMBER_WIDTH: usize = 8;
+
+/// A name that the operator gave as it is; of a host's id the end, which tells ids apart.
+fn short(name: &str) -> String {
+    const END: usize = 8;
+    match name.char_indices().rev().nth(END - 1) {
+        Some((at, _)) if name.len() > 2 * END => format!("\u{2026}{}", &name[at..]),
+        _ => name.to_owned(),
+    }
+}
+
+fn megabits(bytes_per_s: u64) -> String {
+    // Hundredths of a megabit: eight bits to a byte.
+    let hundredths = bytes_per_s / 1_250;
+    if hundredths == 0 {
+        "\u{b7}".to_owned()
+    } else {
+        format!("{}.{:02}", hundredths / 100, hundredths % 100)
+    }
+}
+
 fn full_name(network: &Network) -> String {
     match &network.slice {
         Some(slice) => format!("{}.{slice}", network.name),
@@ -177,4 +229,34 @@ fn prefixes(standalone: Option<&StandaloneNetwork>) -> String {
 fn notices(standalone: Option<&StandaloneNetwork>) -> String {
     let all = standalone.into_iter().flat_map(|standalone| &standalone.notices);
     all.map(|notice| format!("note: {notice}\n")).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::control::api::TrafficHost;
+    use crate::topology::adapt::pattern::Pattern;
+
+    #[test]
+    fn a_matrix_has_rows_of_who_sends() {
+        let host = |name: &str, silent| TrafficHost { host: name.to_owned(), name: name.to_owned(), silent };
+        let hosts =
+            vec![host("lab-1", false), host("12D3KooWAtz21q8t4VGxxuF1b6srrJ7FTnu3Df3QzyzPnHh8xW6w", true)];
+        let pattern = Pattern::HotPair { hosts: ["lab-1", "b"].map(str::to_owned) };
+        let said = traffic_text(&Traffic {
+            network: "lan.mpi".to_owned(),
+            id: "aa".to_owned(),
+            bytes_per_s: vec![vec![0, 12_500_000], vec![0, 0]],
+            bytes: vec![vec![0, 1], vec![0, 0]],
+            pattern_words: pattern.to_string(),
+            pattern,
+            hosts,
+            left_out: 2,
+        });
+        let lines: Vec<&str> = said.lines().collect();
+        assert_eq!(lines[0], "lan.mpi: one hot pair: lab-1 and b; Mbit/s from row to column");
+        assert!(lines[1].ends_with("\u{2026}nHh8xW6w"), "{said}");
+        assert!(lines[2].starts_with("lab-1") && lines[2].ends_with("100.00"), "{said}");
+        assert!(said.contains("did not answer") && said.ends_with("2 more hosts were not asked\n"), "{said}");
+    }
 }

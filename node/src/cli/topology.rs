@@ -188,6 +188,9 @@ fn state_text(state: &TopologyState) -> String {
         _ => "no operator has said anything\n".to_owned(),
     };
     said.push_str(&text(&state.view));
+    for way in &state.ways {
+        said.push_str(&format!("way {} - {} over {}\n", way.from, way.to, way.via.join(", ")));
+    }
     for host in &state.cut_off {
         said.push_str(&format!("{host} is a member and can reach nobody\n"));
     }

@@ -341,12 +341,22 @@ pub enum NetCommand {
     Join(NetJoinArgs),
     /// List networks
     Ls,
-    /// Show one network with its counters
-    Show(Named),
+    /// Show one network with its counters, or who sends whom how much on it
+    Show(NetShowArgs),
     /// Leave a network by itself
     Leave(Named),
     /// Capture a network's frames
     Capture(Anything),
+}
+
+/// `consort net show`
+#[derive(Debug, Args)]
+pub struct NetShowArgs {
+    /// Its name
+    pub name: String,
+    /// Instead: what each of its hosts sends each other, now, and the pattern of it; takes a second
+    #[arg(long)]
+    pub traffic: bool,
 }
 
 /// `consort net create`
@@ -447,6 +457,7 @@ mod tests {
             "net leave n",
             "net ls",
             "net show n",
+            "net show n --traffic",
             "bench frames",
         ] {
             let words = std::iter::once("consort").chain(line.split(' '));

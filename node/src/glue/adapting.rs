@@ -75,9 +75,7 @@ impl Adapting {
             }
         }
         let actions = adapter.observe(now, &bytes, &topology, &state);
-        if actions.is_empty() {
-            return;
-        }
+        // Also without an action: another topology with the same limits forgot them.
         self.topologies.set_added(adapter.added());
         for action in actions {
             match action {

@@ -13,6 +13,7 @@ use super::progress::{self, Stage};
 use super::protocols;
 use super::remote::serve;
 use super::topology::{self, Refused, Topologies};
+use super::traffic;
 use crate::state::store::{Change, Room, Store};
 
 /// Streams to machines served at once: each is a session of a person or a script.
@@ -126,6 +127,14 @@ impl Inbound {
                     }
                 });
             }
+            protocols::TRAFFIC => match traffic::decode_request(&body) {
+                Some(network) => {
+                    tokio::spawn(async move {
+                        reply.send(traffic::encode(&member.traffic(network, from).await));
+                    });
+                }
+                None => reply.refuse_malformed(),
+            },
             protocols::DESCRIBE => reply.send(member.description().encode()),
             protocols::PROGRESS => match progress::decode_request(&body) {
                 Some(slice) => {

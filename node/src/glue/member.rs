@@ -44,6 +44,7 @@ use super::remote::call::Caller;
 use super::standalone::{Parts, Standalone};
 use super::tenant::Tenant;
 use super::topology::Topologies;
+use super::traffic::{self, Cell};
 use super::wanted::Wanted;
 use super::ways::Ways;
 use crate::config::resolved::{self, NodeConfig};
@@ -245,6 +246,21 @@ impl Member {
             part.networks.iter().flat_map(|(network, hosts)| hosts.iter().map(|host| (*host, *network)));
         let all_open = wanted.into_iter().all(|wanted| open.contains_key(&wanted));
         Ok(if all_open { Stage::Reachable } else { Stage::Running })
+    }
+
+    /// This host's row of a network's traffic, for a host that is on the network as well; for others nothing.
+    pub async fn traffic(&self, network: NetworkId, asker: HostId) -> Vec<Cell> {
+        let of_slices = self.engine.networks().await.unwrap_or_default();
+        let of_slice = of_slices.iter().find(|known| known.view.id.0 == network.0);
+        let is_on = match of_slice {
+            Some(known) => known.view.hosts.contains(&asker),
+            None => {
+                let all = self.standalone.list().await.unwrap_or_default();
+                let known = all.iter().find(|known| known.definition.id == network);
+                known.is_some_and(|known| known.seats.iter().any(|seat| seat.host == asker))
+            }
+        };
+        if is_on { traffic::row(&self.data, network).await } else { Vec::new() }
     }
 
     /// Ends everything but the machines. Requests under way learn that the node is stopping.

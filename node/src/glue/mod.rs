@@ -55,5 +55,6 @@ pub mod remote;
 pub mod standalone;
 pub mod tenant;
 pub mod topology;
+pub mod traffic;
 pub mod wanted;
 pub mod ways;

@@ -44,6 +44,9 @@ const KEPT_AFTER_MEETING: Duration = Duration::from_secs(300);
 /// Hosts kept so at once; beyond, the oldest go: whoever still wants something meets again.
 const RECENT_MAX: usize = 1_024;
 
+/// How long a direct path is kept that the topology does not allow any more: as long as it takes to open a way around, so that no frame is lost.
+const LEAVING: Duration = Duration::from_secs(2);
+
 /// What is known of a host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Known {
@@ -147,6 +150,10 @@ pub struct Peers {
     /// Those that came by themselves, and when.
     recent: BTreeMap<HostId, Instant>,
     observers: Vec<HostId>,
+    /// Those that the data plane was told it may reach directly.
+    direct: BTreeSet<HostId>,
+    /// Of them, those that the topology does not allow it any more, and when the data plane is told. As many as there are known.
+    leaving: BTreeMap<HostId, Instant>,
 }
 
 impl Peers {
@@ -161,8 +168,20 @@ impl Peers {
         let (sender, news) = mpsc::channel(NEWS_MAX);
         let known = Arc::<Mutex<BTreeMap<HostId, Known>>>::default();
         let handle = PeerNews { overlay: overlay.clone(), news: sender, known: Arc::clone(&known) };
-        let (useless, recent, observers) = (BTreeSet::new(), BTreeMap::new(), Vec::new());
-        (Self { overlay, data, wanted, ways, news, known, useless, recent, observers }, handle)
+        let task = Self {
+            overlay,
+            data,
+            wanted,
+            ways,
+            news,
+            known,
+            useless: BTreeSet::new(),
+            recent: BTreeMap::new(),
+            observers: Vec::new(),
+            direct: BTreeSet::new(),
+            leaving: BTreeMap::new(),
+        };
+        (task, handle)
     }
 
     /// Runs until the daemon ends.
@@ -171,9 +190,14 @@ impl Peers {
             let missing = self.tell().await;
             self.name_observers().await;
             let again = if missing { ASK_AGAIN } else { LOOK_AGAIN };
+            let leave_at = self.leaving.values().min().copied();
             tokio::select! {
                 changed = self.wanted.changed() => if changed.is_err() { return },
-                () = self.ways.changed() => self.tell_all_again(),
+                () = self.ways.changed() => {
+                    self.note_leaving(Instant::now());
+                    self.tell_all_again();
+                }
+                () = sleep_until(leave_at) => self.leave(Instant::now()),
                 news = self.news.recv() => match news {
                     Some(news) => self.on_news(news).await,
                     None => return,
@@ -224,6 +248,8 @@ impl Peers {
     fn forget(&mut self, host: HostId) {
         locked(&self.known).remove(&host);
         self.useless.remove(&host);
+        self.direct.remove(&host);
+        self.leaving.remove(&host);
         self.data.remove_peer(host);
     }
 
@@ -270,6 +296,27 @@ impl Peers {
         self.set_peer(host, &known);
     }
 
+    /// Whom the topology does not allow a direct path any more keeps it until there was time to find another.
+    fn note_leaving(&mut self, now: Instant) {
+        let ways = &self.ways;
+        self.leaving.retain(|host, _| !ways.allows_direct(*host));
+        for host in self.direct.iter().filter(|host| !ways.allows_direct(**host)) {
+            self.leaving.entry(*host).or_insert(now + LEAVING);
+        }
+    }
+
+    fn leave(&mut self, now: Instant) {
+        let due: Vec<HostId> =
+            self.leaving.iter().filter(|(_, at)| **at <= now).map(|(host, _)| *host).collect();
+        for host in due {
+            self.leaving.remove(&host);
+            let known = locked(&self.known).get(&host).cloned();
+            if let Some(known) = known {
+                self.set_peer(host, &known);
+            }
+        }
+    }
+
     fn tell_all_again(&mut self) {
         let all: Vec<(HostId, Known)> =
             locked(&self.known).iter().map(|(host, known)| (*host, known.clone())).collect();
@@ -280,7 +327,8 @@ impl Peers {
 
     /// Tells the data plane what it should know and does not; true if something wanted could not be learned.
     async fn tell(&mut self) -> bool {
-        let wanted = self.wanted.borrow_and_update().clone();
+        let mut wanted = self.wanted.borrow_and_update().clone();
+        wanted.extend(self.ways.kept());
         let view = self.overlay.view().await.unwrap_or_default();
         // A host that has just begun has a record before it has described itself.
         let in_view: BTreeMap<HostId, Vec<u8>> = view
@@ -352,12 +400,18 @@ impl Peers {
     fn set_peer(&mut self, host: HostId, known: &Known) -> bool {
         let is_near = self.data.local_addr().ip().is_loopback();
         let (candidates, _) = known.whereabouts.to_try(is_near);
+        let direct = self.ways.allows_direct(host) || self.leaving.contains_key(&host);
+        match direct {
+            true => self.direct.insert(host),
+            false => self.direct.remove(&host),
+        };
         let told = PeerConfig {
             host,
             static_key: known.whereabouts.data_key,
             candidates: self.with_stream(host, candidates),
             via: known.via.clone(),
-            direct: self.ways.allows_direct(host),
+            direct,
+            keep: self.ways.keeps(host),
         };
         match self.data.set_peer(told) {
             Ok(()) => true,
@@ -398,6 +452,13 @@ impl Peers {
             Ok(()) => self.observers = chosen,
             Err(error) => tracing::warn!(%error, "the data plane does not take the observers"),
         }
+    }
+}
+
+async fn sleep_until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at.into()).await,
+        None => std::future::pending().await,
     }
 }
 

@@ -4,7 +4,7 @@ use consort_overlay::{Rate, RpcProtocol};
 use consort_scheduler::limits::MESSAGE_BYTES_MAX;
 
 use super::standalone::message;
-use super::{describe, meet, progress, relay};
+use super::{describe, meet, progress, relay, traffic};
 
 /// Messages between the schedulers' engines. One way: the answer is empty and only says that the message came.
 pub const SCHEDULER: &str = "scheduler/1";
@@ -26,6 +26,9 @@ pub const RELAY: &str = "relay/1";
 
 /// Why the way between two hosts is as it is.
 pub const WHY: &str = "why/1";
+
+/// What a host's switch sends the others on a network.
+pub const TRAFFIC: &str = "traffic/1";
 
 /// Streams of a link's datagrams, where UDP does not pass.
 pub const DATAGRAMS: &str = "datagrams/1";
@@ -82,6 +85,13 @@ pub fn requests() -> Vec<RpcProtocol> {
             name: WHY,
             request_bytes_max: meet::facts::REQUEST_BYTES_MAX,
             response_bytes_max: meet::facts::RESPONSE_BYTES_MAX,
+            rate: Rate { per_second: 2, burst: 20 },
+        },
+        // A person asks, or a program that looks once a second; each answer takes a second.
+        RpcProtocol {
+            name: TRAFFIC,
+            request_bytes_max: traffic::REQUEST_BYTES,
+            response_bytes_max: traffic::RESPONSE_BYTES_MAX,
             rate: Rate { per_second: 2, burst: 20 },
         },
     ]

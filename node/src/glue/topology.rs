@@ -87,7 +87,7 @@ impl Topologies {
         self.overlay.document(KIND.name).await
     }
 
-    /// Looks at what the overlay holds now; links that adaptation added to what held before are gone with it.
+    /// Looks at what the overlay holds now; if that is another than before, links that adaptation added to the other are gone with it.
     pub async fn renew(&self) {
         let Ok(document) = self.document().await else { return };
         let topology = match document.as_ref().map(|document| std::str::from_utf8(document.body())) {
@@ -103,7 +103,7 @@ impl Topologies {
         };
         let version = document.map(|document| document.version());
         let changed = self.shared.current.send_if_modified(|held| {
-            let same = held.added().is_empty() && **held == topology;
+            let same = **held == topology.with_added(held.added().clone());
             if !same {
                 *held = Arc::new(topology);
             }

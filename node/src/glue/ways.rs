@@ -53,10 +53,34 @@ impl Ways {
         self.topology.borrow().link(a, b) != LinkKind::Forbidden
     }
 
+    /// Whether the topology wants a link of this host with `host` at all times.
+    #[must_use]
+    pub fn keeps(&self, host: HostId) -> bool {
+        host != self.me && self.topology.borrow().link(self.me, host) == LinkKind::Static
+    }
+
+    /// The hosts that the topology names and wants a link of this host with at all times.
+    #[must_use]
+    pub fn kept(&self) -> Vec<HostId> {
+        let topology = self.topology.borrow();
+        let named = topology.hosts().iter().map(|host| host.id);
+        named.filter(|host| *host != self.me && topology.link(self.me, *host) == LinkKind::Static).collect()
+    }
+
     /// Whether others' datagrams may go over `host`.
     #[must_use]
     pub fn may_relay(&self, host: HostId) -> bool {
         self.topology.borrow().may_transit(host)
+    }
+
+    /// Whether others' datagrams may go over these hosts, each linked to the next.
+    #[must_use]
+    pub fn allows_route(&self, from: HostId, route: &[HostId], to: HostId) -> bool {
+        let topology = self.topology.borrow();
+        let stations = std::iter::once(from).chain(route.iter().copied());
+        let next = route.iter().copied().chain([to]);
+        stations.zip(next).all(|(a, b)| topology.link(a, b) != LinkKind::Forbidden)
+            && route.iter().all(|host| topology.may_transit(*host))
     }
 
     /// What leads from `from` to `to`, over members known to relay where they may not have a direct link.

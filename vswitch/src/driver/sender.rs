@@ -36,7 +36,7 @@ impl Sender<'_> {
         let counters = &*self.shared.counters;
         let Some(route) = routes.peers.get(&peer) else { return counters.no_link.one() };
         counters.note_questions(frame);
-        match Egress::channel(self.now, route, network) {
+        match Egress::channel(self.now, route, network, frame.len()) {
             Ok(channel) => self.send_open(route, channel, header, frame),
             Err(NotSent::Refused) => {}
             Err(NotSent::Waiting) => self.hold(peer, network, header, frame),

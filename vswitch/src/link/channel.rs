@@ -21,8 +21,12 @@
 //!                            └─refuse─▶ refused ─time─▶ asking                                 └─refusal─▶ refused ─time─▶ none
 //! ```
 
-use std::time::{Duration, Instant};
+use std::{
+    sync::Arc,
+    time::{Duration, Instant},
+};
 
+use super::counters::Count;
 use crate::wire::control::{GrantDigest, GrantRefusal};
 
 /// Unanswered questions are asked again after this, doubled each time up to [`ASK_MAX`].
@@ -72,6 +76,8 @@ pub(super) struct Channel {
     inbound: Inbound,
     /// The number the peer sends with; given with the first acceptance.
     number: Option<u32>,
+    /// Bytes of frames sent to the peer.
+    frame_bytes: Arc<Count>,
 }
 
 /// What to do about a peer's open.
@@ -108,7 +114,18 @@ pub(super) enum Sendable {
 
 impl Channel {
     pub(super) fn new() -> Self {
-        Self { grant: None, outbound: Outbound::Idle, inbound: Inbound::None, number: None }
+        Self {
+            grant: None,
+            outbound: Outbound::Idle,
+            inbound: Inbound::None,
+            number: None,
+            frame_bytes: Arc::default(),
+        }
+    }
+
+    /// Where bytes of frames to the peer are counted.
+    pub(super) fn frame_bytes(&self) -> &Arc<Count> {
+        &self.frame_bytes
     }
 
     /// The grant to present.

@@ -104,16 +104,24 @@ impl Egress {
         datagram - DATA_OVERHEAD
     }
 
-    /// The channel for frames of a network to a peer.
+    /// The channel for a frame or super-frame of so many bytes of a network to a peer; it counts as the channel's.
     #[inline]
-    pub(crate) fn channel(now: Instant, route: &Route, network: NetworkId) -> Result<u32, NotSent> {
-        match (route.send_state(network), &route.sending) {
-            (Some(SendState::Open { channel, until }), Some(_)) if now < until => Ok(channel),
-            (Some(SendState::Open { .. } | SendState::Waiting), _) => Err(NotSent::Waiting),
-            (None, _) => {
-                route.counters.no_grant_sent.one();
-                Err(NotSent::Refused)
+    pub(crate) fn channel(
+        now: Instant,
+        route: &Route,
+        network: NetworkId,
+        bytes: usize,
+    ) -> Result<u32, NotSent> {
+        let Some(channel) = route.send_channel(network) else {
+            route.counters.no_grant_sent.one();
+            return Err(NotSent::Refused);
+        };
+        match (channel.state, &route.sending) {
+            (SendState::Open { channel: number, until }, Some(_)) if now < until => {
+                channel.frame_bytes.add(bytes as u64);
+                Ok(number)
             }
+            (SendState::Open { .. } | SendState::Waiting, _) => Err(NotSent::Waiting),
         }
     }
 
@@ -177,7 +185,7 @@ impl Egress {
         frame: &[u8],
         out: &mut impl Transmit,
     ) -> Result<(), NotSent> {
-        let channel = Self::channel(now, route, network)?;
+        let channel = Self::channel(now, route, network, frame.len())?;
         if frame.len() > Self::frame_bytes_max(route) {
             return self.cut(route, channel, frame, out);
         }

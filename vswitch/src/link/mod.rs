@@ -252,6 +252,11 @@ impl Links {
         Ok(())
     }
 
+    /// Whether the link to a peer is kept up, frames or not.
+    pub(crate) fn set_kept(&mut self, now: Instant, peer: PeerIndex, kept: bool) {
+        self.with(now, peer, |link, _| link.set_kept(now, kept));
+    }
+
     /// Where a peer may be reached: by its record, or (with its NAT) by its node just now.
     pub(crate) fn set_candidates(
         &mut self,

@@ -6,7 +6,7 @@ use std::{
     time::Instant,
 };
 
-use super::counters::LinkCounters;
+use super::counters::{Count, LinkCounters};
 use crate::{
     path::{Origin, Probers, RelayTable, Via},
     session::Session,
@@ -33,12 +33,21 @@ pub(crate) struct Route {
     /// Present while the link is up.
     pub(crate) sending: Option<Sending>,
     /// Sorted by network: channels that are open or may become so; for any other network frames are refused.
-    pub(crate) send: Vec<(NetworkId, SendState)>,
+    pub(crate) send: Vec<SendChannel>,
     /// Sorted by number: what the peer may send.
     pub(crate) receive: Vec<(u32, NetworkId, Instant)>,
     pub(crate) counters: Arc<LinkCounters>,
     /// Nobody looks after the link: the next one who sends shall say so, and take this away.
     pub(crate) asleep: Arc<AtomicBool>,
+}
+
+/// What a network's frames to the peer need.
+#[derive(Debug)]
+pub(crate) struct SendChannel {
+    pub(crate) network: NetworkId,
+    pub(crate) state: SendState,
+    /// Bytes of frames sent on it.
+    pub(crate) frame_bytes: Arc<Count>,
 }
 
 /// With what and where to.
@@ -74,9 +83,9 @@ pub(crate) enum SendState {
 impl Route {
     /// Whether frames of this network may go to the peer; none: not as things are.
     #[inline]
-    pub(crate) fn send_state(&self, network: NetworkId) -> Option<SendState> {
-        let place = self.send.binary_search_by_key(&network, |(id, _)| *id).ok()?;
-        Some(self.send[place].1)
+    pub(crate) fn send_channel(&self, network: NetworkId) -> Option<&SendChannel> {
+        let place = self.send.binary_search_by_key(&network, |channel| channel.network).ok()?;
+        Some(&self.send[place])
     }
 
     /// The network of a channel number, if the peer may send on it now.

@@ -55,4 +55,6 @@ pub struct ChannelSnapshot {
     pub outbound: &'static str,
     /// The peer's grant here: none, asked, open, lapsed, refused.
     pub inbound: &'static str,
+    /// Bytes of frames sent to the peer on it, super-frames as they came from the port.
+    pub frame_bytes_sent: u64,
 }

@@ -11,7 +11,7 @@ pub use error::{ErrorBody, status_of};
 pub use machine::{ExecBody, Machine, MachineDetail, TerminalSize};
 pub use net::{
     DeviceCounters, NetCreateBody, NetJoinBody, Network, NetworkDevice, NetworkHost, NetworkMember,
-    StandaloneNetwork,
+    StandaloneNetwork, Traffic, TrafficHost,
 };
 pub use node::{
     InviteBody, JoinBody, Joined, Link, Member, Observed, Peer, Reach, RevokeBody, Revoked, SearchCost,

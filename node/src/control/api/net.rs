@@ -3,6 +3,8 @@
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use crate::topology::adapt::pattern::Pattern;
+
 /// A network: of a slice with machines on this host, or by itself.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
 pub struct Network {
@@ -153,4 +155,37 @@ pub struct NetJoinBody {
     /// The name of its device; the network's name when absent, or `consort0`, `consort1`, … where that does not fit.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub device: Option<String>,
+}
+
+/// What hosts send each other on a network: rows are who sends, columns who gets it, both in the order of `hosts`.
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct Traffic {
+    /// The network's full name.
+    pub network: String,
+    /// Its id.
+    pub id: String,
+    /// The hosts on it.
+    pub hosts: Vec<TrafficHost>,
+    /// Bytes of frames a second, over the last second.
+    pub bytes_per_s: Vec<Vec<u64>>,
+    /// Bytes of frames since the two share the network.
+    pub bytes: Vec<Vec<u64>>,
+    /// What the rates look like: `quiet`, `hot-pair`, `all-to-all`, `ring`, `neighbours`, `hub` or `irregular`, with the hosts it is about.
+    #[schema(value_type = Object)]
+    pub pattern: Pattern,
+    /// The same in words.
+    pub pattern_words: String,
+    /// Hosts beyond those that are asked.
+    pub left_out: usize,
+}
+
+/// A host of a [`Traffic`].
+#[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
+pub struct TrafficHost {
+    /// The host.
+    pub host: String,
+    /// What the topology calls it, else its id.
+    pub name: String,
+    /// Whether it did not answer: its row is empty.
+    pub silent: bool,
 }

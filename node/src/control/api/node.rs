@@ -80,7 +80,7 @@ pub struct Peer {
     pub path: Path,
     /// What the peer says of the NAT before it.
     pub nat: Nat,
-    /// The relays of the ways that are held to it, each in order; the first is in use or the spare.
+    /// The relays of the ways that are held to it, each in order; the one in use first.
     #[serde(default, skip_serializing_if = "Vec::is_empty")]
     pub relays: Vec<Vec<String>>,
     /// What port searches for a direct path to it have cost, where there were any.

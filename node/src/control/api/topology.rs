@@ -4,7 +4,7 @@ use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use crate::topology::changes::Changes;
-use crate::topology::show::View;
+use crate::topology::show::{RouteView, View};
 
 /// The topology that holds.
 #[derive(Debug, Clone, Serialize, Deserialize, ToSchema)]
@@ -24,6 +24,10 @@ pub struct TopologyState {
     /// Hosts, links, routes and adaptation.
     #[schema(value_type = Object)]
     pub view: View,
+    /// The ways over others that this node uses now.
+    #[serde(default)]
+    #[schema(value_type = Vec<Object>)]
+    pub ways: Vec<RouteView>,
     /// Members that reach nobody by it.
     pub cut_off: Vec<String>,
     /// The last document that this node was offered and did not take.

@@ -49,6 +49,7 @@ pub fn router(node: Arc<Node>) -> Router {
         .route("/v1/machines/{name}/console", post(machine::console))
         .route("/v1/nets", get(net::list).post(net::create))
         .route("/v1/nets/{name}", get(net::show))
+        .route("/v1/nets/{name}/traffic", get(net::traffic))
         .route("/v1/topology", get(topology::show))
         .route("/v1/topology/plan", post(topology::plan))
         .route("/v1/topology/apply", post(topology::apply))
@@ -94,6 +95,7 @@ pub fn router(node: Arc<Node>) -> Router {
         machine::console,
         net::list,
         net::show,
+        net::traffic,
         topology::show,
         topology::plan,
         topology::apply,

@@ -1,16 +1,19 @@
 //! Networks of slices on this host, and networks by themselves, with what the switch counts.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::{Path, State};
+use consort_overlay::HostId;
 use consort_vswitch::{LinkSnapshot, NetworkId, Snapshot};
 use serde_json::{Value, json};
 
 use super::node::show_link;
-use super::reply::{Answer, Body};
+use super::reply::{Answer, Body, Refused};
 use crate::control::api::{
     NetCreateBody, NetJoinBody, Network, NetworkDevice, NetworkHost, NetworkMember, StandaloneNetwork,
+    Traffic, TrafficHost,
 };
 use crate::daemon::Node;
 use crate::failure::Failure;
@@ -18,6 +21,9 @@ use crate::glue::member::Member;
 use crate::glue::networks::NetworkInfo;
 use crate::glue::standalone::seats::Seat;
 use crate::glue::standalone::{CreateRequest, DeviceState, DeviceStatus, JoinRequest, NetworkStatus};
+use crate::glue::traffic::{self, Cell, Matrix};
+use crate::topology::Pair;
+use crate::topology::adapt::pattern;
 
 /// The networks of slices on this host, and all networks by themselves that are known.
 #[utoipa::path(get, path = "/v1/nets", responses((status = 200, body = Vec<Network>)))]
@@ -28,21 +34,107 @@ pub(super) async fn list(State(node): State<Arc<Node>>) -> Answer<Vec<Network>> 
 /// One network, by its name, its name with its slice (`lan.mpi`) or its id (`office@ID`), or its id.
 #[utoipa::path(get, path = "/v1/nets/{name}", params(("name" = String, Path)), responses((status = 200, body = Network)))]
 pub(super) async fn show(State(node): State<Arc<Node>>, Path(name): Path<String>) -> Answer<Network> {
+    Ok(Json(find(&node, &name).await?))
+}
+
+/// What hosts send each other on a network, now and in all; each host of the network is asked, which takes a second.
+#[utoipa::path(get, path = "/v1/nets/{name}/traffic", params(("name" = String, Path)), responses((status = 200, body = Traffic)))]
+pub(super) async fn traffic(State(node): State<Arc<Node>>, Path(name): Path<String>) -> Answer<Traffic> {
+    let network = find(&node, &name).await?;
+    let member = node.member()?;
+    let (id, others) = places(&member, &network).await?;
+    let matrix = traffic::ask_all(&node.overlay, &member.data, id, &others).await;
+    let mut hosts: Vec<HostId> = others.into_iter().take(traffic::HOSTS_MAX).chain([member.me()]).collect();
+    hosts.sort_unstable();
+    let topology = member.topology.borrow().clone();
+    Ok(Json(show_traffic(&network, &hosts, &matrix, |host| topology.name_of(host))))
+}
+
+/// The network that a name means.
+async fn find(node: &Arc<Node>, name: &str) -> Result<Network, Refused> {
     let mut found: Vec<Network> =
-        networks(&node).await?.into_iter().filter(|network| is_called(network, &name)).collect();
+        networks(node).await?.into_iter().filter(|network| is_called(network, name)).collect();
     match found.len() {
         0 => {
             Err(Failure::not_found("no_network", format!("no network {name} is on this host or known to it"))
                 .remedy("look at `consort net ls`")
                 .into())
         }
-        1 => Ok(Json(found.remove(0))),
+        1 => Ok(found.remove(0)),
         count => {
             let choices: Vec<String> = found.iter().map(full_name).collect();
             Err(Failure::input("ambiguous", format!("{count} networks are called {name}"))
                 .remedy(format!("say which: {}", choices.join(" or ")))
                 .into())
         }
+    }
+}
+
+/// A network's id, and the other hosts on it; this host must be on it.
+async fn places(member: &Member, network: &Network) -> Result<(NetworkId, Vec<HostId>), Refused> {
+    let of_slices = member.engine.networks().await?;
+    if let Some(known) = of_slices.iter().find(|known| known.view.id.to_string() == network.id) {
+        return Ok((NetworkId(known.view.id.0), known.view.hosts.clone()));
+    }
+    let all = member.standalone.list().await?;
+    let known = all.iter().find(|known| known.definition.id.to_string() == network.id);
+    let seats = known.map(|known| known.seats.iter().map(|seat| seat.host).collect::<Vec<_>>());
+    match (known, seats) {
+        (Some(known), Some(seats)) if seats.contains(&member.me()) => {
+            let me = member.me();
+            Ok((known.definition.id, seats.into_iter().filter(|host| *host != me).collect()))
+        }
+        _ => Err(Failure::refused(
+            "not_on_network",
+            format!(
+                "this host is not on the network {}: the others do not tell it their traffic",
+                network.name
+            ),
+        )
+        .remedy("ask on a host that is, or join it with `consort net join`")
+        .into()),
+    }
+}
+
+fn show_traffic(
+    network: &Network,
+    hosts: &[HostId],
+    matrix: &Matrix,
+    name_of: impl Fn(HostId) -> String,
+) -> Traffic {
+    let cell = |from: &HostId, to: &HostId| {
+        matrix.rows.get(from).and_then(|row| row.iter().find(|cell| cell.to == *to))
+    };
+    let table = |value: fn(&Cell) -> u64| -> Vec<Vec<u64>> {
+        let row = |from: &HostId| -> Vec<u64> {
+            hosts.iter().map(|to| cell(from, to).map(value).unwrap_or_default()).collect()
+        };
+        hosts.iter().map(row).collect()
+    };
+    let mut rates: BTreeMap<Pair, f64> = BTreeMap::new();
+    for (from, row) in &matrix.rows {
+        for cell in row {
+            let rate = f64::from(u32::try_from(cell.bytes_per_s).unwrap_or(u32::MAX));
+            *rates.entry(Pair::new(*from, cell.to)).or_default() += rate;
+        }
+    }
+    let pattern = pattern::recognise(&rates, &name_of);
+    Traffic {
+        network: full_name(network),
+        id: network.id.clone(),
+        hosts: hosts
+            .iter()
+            .map(|host| TrafficHost {
+                host: host.to_string(),
+                name: name_of(*host),
+                silent: matrix.silent.contains(host),
+            })
+            .collect(),
+        bytes_per_s: table(|cell| cell.bytes_per_s),
+        bytes: table(|cell| cell.bytes),
+        pattern_words: pattern.to_string(),
+        pattern,
+        left_out: matrix.left_out,
     }
 }
 

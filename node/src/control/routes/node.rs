@@ -4,7 +4,8 @@ use std::sync::Arc;
 
 use axum::Json;
 use axum::extract::State;
-use consort_overlay::{PeerState, PeerStatus};
+use consort_overlay::{HostId, PeerState, PeerStatus};
+use consort_vswitch::path::PathView;
 use consort_vswitch::{LinkSnapshot, LinkState, Snapshot};
 
 use super::reply::{Answer, Refused};
@@ -92,7 +93,9 @@ fn show_peer(peer: &PeerStatus, data: Option<(&Arc<Member>, &Snapshot)>) -> Peer
     let host = peer.host;
     let link = data.and_then(|(_, snapshot)| snapshot.links.iter().find(|link| link.peer == host));
     let paths = data.and_then(|(_, snapshot)| snapshot.paths.peers.iter().find(|paths| paths.peer == host));
-    let routes = data.map(|(member, _)| member.meet.relays.routes(host)).unwrap_or_default();
+    let mut routes = data.map(|(member, _)| member.meet.relays.routes(host)).unwrap_or_default();
+    let chosen = paths.and_then(|paths| paths.chosen.as_ref());
+    routes.sort_by_key(|route| !is_way_of(route, chosen));
     let known = data.and_then(|(member, _)| member.meet.peers.known(host));
     let (connected, reason, round_trip, address) = match &peer.state {
         PeerState::Connected { address, round_trip, .. } => (true, None, *round_trip, Some(*address)),
@@ -122,6 +125,11 @@ fn show_peer(peer: &PeerStatus, data: Option<(&Arc<Member>, &Snapshot)>) -> Peer
         }),
         link: link.map(show_link),
     }
+}
+
+/// Whether a path leads over these relays.
+fn is_way_of(route: &[HostId], path: Option<&PathView>) -> bool {
+    matches!(path, Some(PathView::Relay { relay, .. }) if route.first() == Some(relay))
 }
 
 pub(super) fn show_link(link: &LinkSnapshot) -> Link {

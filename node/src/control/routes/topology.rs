@@ -7,6 +7,7 @@ use axum::Json;
 use axum::extract::State;
 use consort_overlay::{HostId, Key, PublishDocumentError};
 use consort_vswitch::LinkState;
+use consort_vswitch::path::PathView;
 
 use super::node::stopped;
 use super::reply::{Answer, Body, Refused};
@@ -15,7 +16,7 @@ use crate::daemon::Node;
 use crate::failure::Failure;
 use crate::glue::topology::first_of;
 use crate::topology::changes::{changes, cut_off};
-use crate::topology::show::{Standing, view};
+use crate::topology::show::{RouteView, Standing, view};
 use crate::topology::{Pair, Topology};
 
 /// The topology that holds, with the links of this node as they are.
@@ -31,6 +32,15 @@ pub(super) async fn show(State(node): State<Arc<Node>>) -> Answer<TopologyState>
         issued_unix_s: document.as_ref().map(|document| u64::from(document.issued().0)),
         file: document.as_ref().map(|document| String::from_utf8_lossy(document.body()).into_owned()),
         view: view(&topology, &members, Some(&standing)),
+        ways: sessions(&node)
+            .into_iter()
+            .filter(|(_, hops)| !hops.is_empty())
+            .map(|(peer, hops)| RouteView {
+                from: topology.name_of(node.overlay.local_id()),
+                to: topology.name_of(peer),
+                via: hops.into_iter().map(|hop| topology.name_of(hop)).collect(),
+            })
+            .collect(),
         cut_off: cut_off(&topology, &members).into_iter().map(|host| topology.name_of(host)).collect(),
         refused: node.topologies.refused().map(|refused| RefusedTopology {
             version: refused.version,
@@ -113,12 +123,29 @@ async fn members(node: &Node) -> Result<BTreeSet<HostId>, Refused> {
     Ok(members.into_iter().map(|member| member.host).collect())
 }
 
-/// The links of this node that stand.
+/// The direct links of this node that stand.
 fn links(node: &Node) -> BTreeSet<Pair> {
-    let Ok(member) = node.member() else { return BTreeSet::new() };
     let own = node.overlay.local_id();
-    let links = member.data.snapshot().links.into_iter();
-    links.filter(|link| link.state == LinkState::Up).map(|link| Pair::new(own, link.peer)).collect()
+    sessions(node).iter().filter(|(_, hops)| hops.is_empty()).map(|(peer, _)| Pair::new(own, *peer)).collect()
+}
+
+/// The hosts that this node has a session with, and the relays on the way to each; none for a direct link.
+fn sessions(node: &Node) -> Vec<(HostId, Vec<HostId>)> {
+    let Ok(member) = node.member() else { return Vec::new() };
+    let snapshot = member.data.snapshot();
+    let up = snapshot.links.iter().filter(|link| link.state == LinkState::Up);
+    let with_hops = up.filter_map(|link| {
+        let paths = snapshot.paths.peers.iter().find(|paths| paths.peer == link.peer)?;
+        match paths.chosen.as_ref()? {
+            PathView::Direct { .. } => Some((link.peer, Vec::new())),
+            PathView::Relay { relay, .. } => {
+                let routes = member.meet.relays.routes(link.peer);
+                let route = routes.into_iter().find(|route| route.first() == Some(relay));
+                Some((link.peer, route.unwrap_or_else(|| vec![*relay])))
+            }
+        }
+    });
+    with_hops.collect()
 }
 
 fn not_published(error: PublishDocumentError) -> Failure {

@@ -25,7 +25,7 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use consort_overlay::{CallError, HostId, Overlay, RpcRefusal, Stream};
-use consort_vswitch::path::{CandidateKind, NatKind, PathView};
+use consort_vswitch::path::{CandidateKind, NatKind, PathReason, PathView};
 use consort_vswitch::{DataPlane, Event};
 use tokio::sync::{Semaphore, watch};
 
@@ -156,6 +156,9 @@ impl Meet {
             Event::CandidatesChanged => self.candidates_changed(),
             Event::PathChanged { peer, path, reason } => {
                 tracing::info!(%peer, ?path, ?reason, "the path of a link changed");
+                if *reason == PathReason::Failover {
+                    self.relays.doubt(*peer);
+                }
                 if path.is_none() {
                     self.reach(*peer);
                 }
@@ -219,6 +222,8 @@ impl Meet {
             return;
         }
         if prospect != Prospect::Nothing {
+            // None of those that are held works.
+            self.relays.doubt(host);
             self.relays.search(host).await;
         }
         // The topology's word holds for the last resort too: it would be a direct link by other means.

@@ -8,7 +8,9 @@
 //! ```
 //! Each end opens and renews the direction in which it sends; a relay that forgets, or whose owner takes his word back, shows by the renewal. Two ways are
 //! kept where there are two relays, so that one may fail: the data plane probes both. A way is given up when the link went direct and
-//! stayed so, or is not wanted any more; nobody has to say so, legs end by themselves.
+//! stayed so, or is not wanted any more; nobody has to say so, legs end by themselves. When the data plane had to leave a way, those that are held are
+//! asked for at once, and while there is no spare, it is looked for again, ever more seldom. A relay that began a new life gives other tokens: both
+//! directions are opened anew then.
 //!
 //! | file | owns |
 //! |---|---|
@@ -22,7 +24,7 @@ pub mod serve;
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use consort_overlay::{HostId, Overlay, PeerState};
 use consort_scheduler::bounded::List;
@@ -45,6 +47,12 @@ const HELD_WANTED: usize = 2;
 
 /// How often what is held is renewed: three times in a leg's life.
 pub const RENEW_EVERY: Duration = Duration::from_secs(LEG_LIFE.as_secs() / 3);
+
+/// How often it is looked for hosts without a spare way.
+const LOOK_EVERY: Duration = Duration::from_secs(1);
+
+/// How long until a spare way is looked for again, doubled each time up to [`RENEW_EVERY`]: the relays of a host that has just begun are not known yet.
+const SPARE_AGAIN: Duration = Duration::from_secs(1);
 
 /// Renewals for which a way is kept after the link went direct: it may come back.
 const KEPT_AFTER_DIRECT: u8 = 3;
@@ -71,6 +79,11 @@ struct Host {
     direct_for: u8,
     /// A search is under way.
     searching: bool,
+    /// What is held is being asked for.
+    renewing: bool,
+    /// Searches that left it without a spare, and when the next is.
+    searches: u32,
+    search_at: Option<Instant>,
 }
 
 /// This host's ways through others, and others' through it. Clones share it.
@@ -170,6 +183,15 @@ impl Relays {
         }
         if let Some(entry) = self.hosts().get_mut(&host) {
             entry.searching = false;
+            entry.searched(Instant::now());
+        }
+    }
+
+    /// The data plane left a way to `host`, or has none: those that are held are asked for now, and replaced if they are gone.
+    pub fn doubt(&self, host: HostId) {
+        if self.hosts().get(&host).is_some_and(|entry| !entry.held.is_empty()) {
+            let this = self.clone();
+            tokio::spawn(async move { this.renew(host).await });
         }
     }
 
@@ -329,36 +351,114 @@ impl Relays {
 
     /// Renews what is needed and gives up what is not. Runs until the daemon ends.
     pub async fn run(self) {
-        let mut tick = tokio::time::interval(RENEW_EVERY);
-        tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut renewal = tokio::time::interval(RENEW_EVERY);
+        renewal.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut look = tokio::time::interval(LOOK_EVERY);
+        look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut ways = self.ways.clone();
         loop {
-            tick.tick().await;
-            let hosts: Vec<HostId> = self.hosts().keys().copied().collect();
-            for host in hosts {
-                self.renew(host).await;
+            tokio::select! {
+                _ = renewal.tick() => {
+                    let hosts: Vec<HostId> = self.hosts().keys().copied().collect();
+                    for host in hosts {
+                        let this = self.clone();
+                        tokio::spawn(async move { this.renew(host).await });
+                    }
+                }
+                _ = look.tick() => self.search_spares(Instant::now()),
+                () = ways.changed() => self.reshape(),
             }
         }
     }
 
+    /// Searches for those that have no spare way, when their time has come.
+    fn search_spares(&self, now: Instant) {
+        let due: Vec<HostId> = {
+            let hosts = self.hosts();
+            hosts.iter().filter(|(_, entry)| entry.is_due(now)).map(|(host, _)| *host).collect()
+        };
+        if due.is_empty() {
+            return;
+        }
+        let snapshot = self.data.snapshot();
+        for host in due {
+            let link = snapshot.links.iter().find(|link| link.peer == host);
+            let paths = snapshot.paths.peers.iter().find(|paths| paths.peer == host);
+            let is_wanted = link.is_some_and(|link| facts::is_wanted(link.state));
+            if is_wanted && !is_direct(paths.and_then(|paths| paths.chosen.as_ref())) {
+                let this = self.clone();
+                tokio::spawn(async move { this.search(host).await });
+            } else if let Some(entry) = self.hosts().get_mut(&host) {
+                entry.search_at = Some(now + RENEW_EVERY);
+            }
+        }
+    }
+
+    /// Another topology holds: ways that it does not allow are given up, and hosts with a link that may not be direct any more get others.
+    fn reshape(&self) {
+        let me = self.overlay.local_id();
+        let snapshot = self.data.snapshot();
+        let links = snapshot.links.iter().filter(|link| facts::is_wanted(link.state)).map(|link| link.peer);
+        let around: Vec<HostId> = links.filter(|host| !self.ways.allows_direct(*host)).collect();
+        let mut changed: BTreeSet<HostId> = around.into_iter().collect();
+        for (host, entry) in self.hosts().iter_mut() {
+            let before = entry.held.len();
+            entry.held.retain(|held| self.ways.allows_route(me, &held.route, *host));
+            (entry.searches, entry.search_at) = (0, None);
+            if entry.held.len() < before {
+                changed.insert(*host);
+            }
+        }
+        for host in changed {
+            let this = self.clone();
+            tokio::spawn(async move {
+                this.tell(host).await;
+                this.search(host).await;
+            });
+        }
+    }
+
+    /// Asks for what is held once more; what is gone, or was opened in a relay's earlier life, is replaced.
     async fn renew(&self, host: HostId) {
         if !self.is_needed(host) {
             self.hosts().remove(&host);
             return self.tell(host).await;
         }
-        let routes = self.routes(host);
-        let before = routes.len();
-        for route in routes {
-            if let Err(outcome) = self.open_forth(host, &route).await {
-                tracing::info!(%host, relay = %route[0], ?outcome, "a way through a relay is lost");
-                let mut hosts = self.hosts();
-                let entry = hosts.entry(host).or_default();
-                entry.held.retain(|held| held.route != route);
-                attempted(entry, route[0], outcome);
+        let held: Vec<Held> = {
+            let mut hosts = self.hosts();
+            let entry = hosts.entry(host).or_default();
+            if std::mem::replace(&mut entry.renewing, true) {
+                return;
+            }
+            entry.held.clone()
+        };
+        for Held { route, path } in held {
+            match self.open_forth(host, &route).await {
+                Ok((sends, _)) if sends == path.token => {}
+                Ok(_) => {
+                    let opened = self.open(host, &route).await;
+                    if opened.is_err() {
+                        self.lose(host, &route);
+                    }
+                    self.note(host, route, opened).await;
+                }
+                Err(outcome) => {
+                    tracing::info!(%host, relay = %route[0], ?outcome, "a way through a relay is lost");
+                    self.lose(host, &route);
+                    self.note(host, route, Err(outcome)).await;
+                }
             }
         }
-        if self.routes(host).len() < before {
-            self.tell(host).await;
-            self.search(host).await;
+        if let Some(entry) = self.hosts().get_mut(&host) {
+            entry.renewing = false;
+        }
+        // Returns at once where there is a spare.
+        self.search(host).await;
+    }
+
+    fn lose(&self, host: HostId, route: &[HostId]) {
+        if let Some(entry) = self.hosts().get_mut(&host) {
+            entry.held.retain(|held| held.route != route);
         }
     }
 
@@ -372,14 +472,33 @@ impl Relays {
         let paths = snapshot.paths.peers.iter().find(|paths| paths.peer == host);
         let mut hosts = self.hosts();
         let Some(entry) = hosts.get_mut(&host) else { return false };
-        entry.direct_for = match paths.and_then(|paths| paths.chosen.as_ref()) {
-            Some(PathView::Direct { kind, .. }) if *kind != Some(CandidateKind::Stream) => {
-                entry.direct_for + 1
-            }
-            _ => 0,
+        entry.direct_for = match is_direct(paths.and_then(|paths| paths.chosen.as_ref())) {
+            true => entry.direct_for + 1,
+            false => 0,
         };
         entry.direct_for < KEPT_AFTER_DIRECT
     }
+}
+
+impl Host {
+    /// A search ended.
+    fn searched(&mut self, now: Instant) {
+        if self.held.len() >= HELD_WANTED {
+            (self.searches, self.search_at) = (0, None);
+        } else {
+            let wait = (SPARE_AGAIN * 2_u32.saturating_pow(self.searches.min(8))).min(RENEW_EVERY);
+            self.searches += 1;
+            self.search_at = Some(now + wait);
+        }
+    }
+
+    fn is_due(&self, now: Instant) -> bool {
+        !self.searching && self.held.len() < HELD_WANTED && self.search_at.is_none_or(|at| at <= now)
+    }
+}
+
+fn is_direct(path: Option<&PathView>) -> bool {
+    matches!(path, Some(PathView::Direct { kind, .. }) if *kind != Some(CandidateKind::Stream))
 }
 
 fn attempted(entry: &mut Host, relay: HostId, outcome: RelayOutcome) {
@@ -412,17 +531,40 @@ fn outcome_of(refusal: Refusal) -> RelayOutcome {
 mod tests {
     use super::*;
 
+    fn held(number: u32) -> Held {
+        let relay = HostId::random();
+        let address = "192.0.2.1:7441".parse().unwrap();
+        Held {
+            route: vec![relay],
+            path: RelayedPath { relay, address, token: number, token_back: 0, cost: 0 },
+        }
+    }
+
+    #[test]
+    fn a_spare_way_is_looked_for_ever_more_seldom_until_there_is_one() {
+        let (mut entry, mut now) = (Host::default(), Instant::now());
+        hold(&mut entry, held(1));
+        assert!(entry.is_due(now), "at once");
+        let mut waits = Vec::new();
+        for _ in 0..8 {
+            entry.searched(now);
+            let next = entry.search_at.unwrap();
+            assert!(!entry.is_due(now) && entry.is_due(next));
+            waits.push(next - now);
+            now = next;
+        }
+        assert_eq!(waits[..3], [SPARE_AGAIN, 2 * SPARE_AGAIN, 4 * SPARE_AGAIN]);
+        assert_eq!(waits[7], RENEW_EVERY);
+        hold(&mut entry, held(2));
+        entry.searched(now);
+        assert!(!entry.is_due(now + RENEW_EVERY), "there is one");
+        entry.held.pop();
+        assert!(entry.is_due(now), "and when it is lost, at once again");
+    }
+
     #[test]
     fn ways_beyond_what_the_data_plane_takes_push_the_oldest_out() {
         let mut entry = Host::default();
-        let held = |number: u32| {
-            let relay = HostId::random();
-            let address = "192.0.2.1:7441".parse().unwrap();
-            Held {
-                route: vec![relay],
-                path: RelayedPath { relay, address, token: number, token_back: 0, cost: 0 },
-            }
-        };
         for number in 0..10 {
             hold(&mut entry, held(number));
         }

@@ -35,7 +35,6 @@ use libp2p_identity::PeerId as HostId;
 use super::model::{Adaptation, Pair, Topology};
 use super::routes::State;
 use pair::{Stage, Track};
-use pattern::Pattern;
 
 /// Below so many bytes a second (1 Mbit/s), a pair is not worth a link of its own.
 pub const RATE_MIN: f64 = 125_000.0;
@@ -96,12 +95,6 @@ impl Adapter {
     #[must_use]
     pub fn added(&self) -> BTreeSet<Pair> {
         self.tracks.iter().filter(|(_, track)| track.stage.has_link()).map(|(pair, _)| *pair).collect()
-    }
-
-    /// What the traffic looks like.
-    #[must_use]
-    pub fn pattern(&self) -> Pattern {
-        pattern::recognise(&self.tracks.iter().map(|(pair, track)| (*pair, track.rate)).collect())
     }
 
     /// Seconds of all traffic that trials may still cost.

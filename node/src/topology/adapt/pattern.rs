@@ -55,9 +55,9 @@ impl fmt::Display for Pattern {
     }
 }
 
-/// Recognises the pattern of rates in bytes a second.
+/// Recognises the pattern of rates in bytes a second; hosts are told by the names that `name_of` gives.
 #[must_use]
-pub fn recognise(rates: &BTreeMap<Pair, f64>) -> Pattern {
+pub fn recognise(rates: &BTreeMap<Pair, f64>, name_of: impl Fn(HostId) -> String) -> Pattern {
     let total: f64 = rates.values().sum();
     let Some((busiest, most)) = rates.iter().max_by(|(_, a), (_, b)| a.total_cmp(b)) else {
         return Pattern::Quiet;
@@ -68,7 +68,7 @@ pub fn recognise(rates: &BTreeMap<Pair, f64>) -> Pattern {
     let heavy: Vec<Pair> =
         rates.iter().filter(|(_, rate)| **rate >= HEAVY_PART * most).map(|(pair, _)| *pair).collect();
     if *most >= HOT_PART * total {
-        return Pattern::HotPair { hosts: busiest.hosts().map(|host| host.to_string()) };
+        return Pattern::HotPair { hosts: busiest.hosts().map(name_of) };
     }
     let mut next: BTreeMap<HostId, BTreeSet<HostId>> = BTreeMap::new();
     for pair in &heavy {
@@ -86,7 +86,7 @@ pub fn recognise(rates: &BTreeMap<Pair, f64>) -> Pattern {
     if let Some((host, _)) = next.iter().find(|(_, others)| others.len() == hosts - 1)
         && heavy.len() == hosts - 1
     {
-        return Pattern::Hub { host: host.to_string() };
+        return Pattern::Hub { host: name_of(*host) };
     }
     match is_connected(&next) {
         true if degree(2, 2) => Pattern::Ring,
@@ -131,7 +131,7 @@ mod tests {
         for (a, b) in heavy {
             rates.insert(Pair::new(host(*a), host(*b)), as_f64(500_000 + below(&mut rng, 1_500_000)));
         }
-        recognise(&rates)
+        recognise(&rates, |host| host.to_string())
     }
 
     #[test]
@@ -159,7 +159,7 @@ mod tests {
 
     #[test]
     fn what_is_next_to_nothing_is_quiet() {
-        assert_eq!(recognise(&BTreeMap::new()), Pattern::Quiet);
+        assert_eq!(recognise(&BTreeMap::new(), |host| host.to_string()), Pattern::Quiet);
         assert_eq!(seen(5, &[], 1), Pattern::Quiet);
     }
 }

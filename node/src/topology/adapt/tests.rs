@@ -212,6 +212,49 @@ fn no_traffic_loses_more_than_two_percent() {
     }
 }
 
+/// The pairs of a classic pattern among so many leaves.
+fn classic(name: &str, leaves: usize) -> Vec<Pair> {
+    let every = (1..=leaves).flat_map(|a| (a + 1..=leaves).map(move |b| (a, b)));
+    let chosen: Vec<(usize, usize)> = match name {
+        "all to all" => every.collect(),
+        "ring" => (1..=leaves).map(|a| (a, a % leaves + 1)).collect(),
+        // A grid of two rows.
+        "neighbours" => every.filter(|(a, b)| b - a == 2 || (b - a == 1 && a % 2 == 1)).collect(),
+        "hub" => (2..=leaves).map(|b| (1, b)).collect(),
+        "hot pair" => vec![(1, 2)],
+        other => panic!("{other} is no pattern"),
+    };
+    chosen.into_iter().map(|(a, b)| pair(a, b)).collect()
+}
+
+/// Each classic pattern, with direct links that carry next to nothing, as much as the way around, and more; rates differ by seed. The table is in
+/// docs/topology.md.
+#[test]
+fn no_classic_pattern_loses_more_than_two_percent_or_flaps() {
+    const LEAVES: usize = 8;
+    for name in ["all to all", "ring", "neighbours", "hub", "hot pair"] {
+        for (links, factor) in [(0.05, "worse"), (1.0, "alike"), (3.0, "better")] {
+            let (mut least, mut most_adds, mut gain) = (f64::INFINITY, 0, 0.0_f64);
+            for seed in 0..10 {
+                let mut rng = seeded(seed);
+                let topology = star(LEAVES, 1 + below(&mut rng, 3));
+                let wanted: BTreeMap<Pair, f64> = classic(name, LEAVES)
+                    .into_iter()
+                    .map(|pair| (pair, [0.3, 0.5, 0.8, 1.2][below(&mut rng, 4)] * HUB))
+                    .collect();
+                let outcome = run(&topology, 600, &|_| links * HUB, &mut |_| wanted.clone());
+                let part = outcome.adapted / outcome.still;
+                assert!(part >= 0.98, "{name}, links {factor}, seed {seed}: {part}; {:?}", outcome.actions);
+                least = least.min(part);
+                gain = gain.max(part);
+                most_adds = most_adds.max(adds(&outcome));
+            }
+            eprintln!("| {name} | {factor} | {least:.3} | {gain:.2} | {most_adds} |");
+            assert!(most_adds <= 60, "{name}, links {factor}: {most_adds} links in ten minutes");
+        }
+    }
+}
+
 #[test]
 fn what_the_operator_forbids_or_takes_back_is_not_linked() {
     let forbidden = file(

@@ -84,6 +84,8 @@ pub(super) struct Link {
     hold: Hold,
     counters: Arc<LinkCounters>,
     up: bool,
+    /// Wanted and in use, whether frames pass or not.
+    kept: bool,
     down: Option<LinkDownReason>,
     idle_since: Option<Instant>,
     unknown_told: Option<Instant>,
@@ -125,6 +127,7 @@ impl Link {
             hold: Hold::default(),
             counters: Arc::default(),
             up: false,
+            kept: false,
             down: None,
             idle_since: None,
             unknown_told: None,

@@ -162,9 +162,11 @@ impl Link {
         if self.up {
             at(self.mtu.poll_timeout());
             self.watch.next_at().into_iter().for_each(&mut at);
-            if self.watch.in_use(now) {
+            if self.is_used(now) {
                 at(self.live.poll_timeout());
-                at(self.watch.rests_at());
+                if !self.kept {
+                    at(self.watch.rests_at());
+                }
                 self.silent_at().into_iter().for_each(&mut at);
             }
             self.channels.values().filter_map(Channel::poll_timeout).for_each(&mut at);

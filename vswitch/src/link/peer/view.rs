@@ -7,7 +7,7 @@ use crate::{
     link::{
         channel::{Channel, Sendable},
         path_mtu::BASE,
-        route::{Route, SendState, Sending},
+        route::{Route, SendChannel, SendState, Sending},
         snapshot::{ChannelSnapshot, LinkSnapshot, LinkState},
     },
     session::Session,
@@ -35,7 +35,7 @@ fn loss(opened: u64, sealed: u64) -> f64 {
 
 impl Link {
     pub(super) fn wanted(&self) -> bool {
-        self.channels.values().any(Channel::wanted)
+        self.kept || self.channels.values().any(Channel::wanted)
     }
 
     /// Whether workers must see another route; asked once.
@@ -53,12 +53,13 @@ impl Link {
             }),
             _ => None,
         };
-        let send = self.channels.iter().filter_map(|(network, channel)| match channel.sendable() {
-            Sendable::Open { number: channel, until } if self.up => {
-                Some((*network, SendState::Open { channel, until }))
-            }
-            Sendable::Open { .. } | Sendable::Waiting => Some((*network, SendState::Waiting)),
-            Sendable::No => None,
+        let send = self.channels.iter().filter_map(|(network, channel)| {
+            let state = match channel.sendable() {
+                Sendable::Open { number: channel, until } if self.up => SendState::Open { channel, until },
+                Sendable::Open { .. } | Sendable::Waiting => SendState::Waiting,
+                Sendable::No => return None,
+            };
+            Some(SendChannel { network: *network, state, frame_bytes: Arc::clone(channel.frame_bytes()) })
         });
         let mut receive: Vec<_> = self
             .channels
@@ -112,7 +113,8 @@ impl Link {
                 .iter()
                 .map(|(network, channel)| {
                     let (outbound, inbound) = channel.words(now);
-                    ChannelSnapshot { network: *network, outbound, inbound }
+                    let frame_bytes_sent = channel.frame_bytes().read();
+                    ChannelSnapshot { network: *network, outbound, inbound, frame_bytes_sent }
                 })
                 .collect(),
             counts: self.counters.read(),

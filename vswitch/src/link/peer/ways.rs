@@ -79,12 +79,22 @@ impl Link {
     /// A worker sends on the link, which was at rest.
     pub(in crate::link) fn handle_woken(&mut self, now: Instant) {
         if self.up {
-            if !self.watch.in_use(now) {
-                self.used_since = now;
-                self.live.ask_now(now);
+            if !self.is_used(now) {
+                self.begin_use(now);
             }
             self.watch.wake(now);
         }
+    }
+
+    /// Frames pass, or it is kept as if they did.
+    pub(super) fn is_used(&self, now: Instant) -> bool {
+        self.kept || self.watch.in_use(now)
+    }
+
+    /// Silence before this is none, and how far away the peer is now is asked at once.
+    pub(super) fn begin_use(&mut self, now: Instant) {
+        self.used_since = now;
+        self.live.ask_now(now);
     }
 
     /// Looks after frames that pass.
@@ -96,14 +106,13 @@ impl Link {
         }
     }
 
-    /// Whether frames passed lately; what the peer says shows that as well.
+    /// Whether the link is used; what the peer says shows that as well.
     pub(super) fn in_use(&mut self, now: Instant) -> bool {
-        let before = self.watch.in_use(now);
+        let before = self.is_used(now);
         self.watch.note(now, self.traffic());
-        let after = self.watch.in_use(now);
+        let after = self.is_used(now);
         if after && !before {
-            self.used_since = now;
-            self.live.ask_now(now);
+            self.begin_use(now);
         }
         after
     }
@@ -120,7 +129,7 @@ impl Link {
 
     /// What the link wants of its paths.
     pub(in crate::link) fn need(&self, now: Instant) -> Need {
-        match (self.up, self.watch.in_use(now)) {
+        match (self.up, self.is_used(now)) {
             (true, true) => Need::InUse,
             (true, false) => Need::Rest,
             (false, _) if self.wanted() => Need::Wanted,

@@ -29,6 +29,13 @@ impl Link {
         Ok(())
     }
 
+    /// The link is kept up from now on, or only while it is used.
+    pub(in crate::link) fn set_kept(&mut self, now: Instant, kept: bool) {
+        if std::mem::replace(&mut self.kept, kept) != kept && kept && !self.watch.in_use(now) {
+            self.begin_use(now);
+        }
+    }
+
     pub(in crate::link) fn remove_network(&mut self, shared: &mut Shared, network: NetworkId) {
         if self.channels.remove(&network).is_some() {
             self.counters.held_dropped.add(self.hold.take(network).len() as u64);

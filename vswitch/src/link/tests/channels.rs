@@ -39,7 +39,10 @@ fn a_channel_that_is_not_renewed_ends_by_itself() {
     let stale = Arc::clone(&world.hosts[1].routes.peers[&world.hosts[0].peer]);
     world.run(Duration::from_secs(25));
     assert!(!world.open(1, 0) && !world.open(0, 1));
-    let Some(SendState::Open { channel, .. }) = stale.send_state(NETWORK) else { panic!("it was open") };
+    let Some(SendState::Open { channel, .. }) = stale.send_channel(NETWORK).map(|channel| channel.state)
+    else {
+        panic!("it was open")
+    };
     let current = Arc::clone(&world.hosts[1].routes.peers[&world.hosts[0].peer]);
     let mut wire = Wire::default();
     let egress = &mut world.hosts[1].egress;

@@ -21,6 +21,43 @@ fn an_unused_link_is_left_and_the_peer_told() {
     assert_eq!(world.serial, serial, "an idle host says nothing");
 }
 
+/// As one of the operator's static links: there is no network on it, and no frame passes.
+#[test]
+fn a_link_that_is_kept_is_there_without_a_network_and_comes_back() {
+    let mut world = World::pair(23);
+    world.until("the channel", 5, World::both_open);
+    let now = world.now;
+    let peers = [world.hosts[1].peer, world.hosts[0].peer];
+    for (host, peer) in world.hosts.iter_mut().zip(peers) {
+        host.links.set_kept(now, peer, true);
+        host.links.remove_network(now, NETWORK);
+    }
+    world.run(Duration::from_secs(120));
+    let is_up = |world: &World| (0..2).all(|host| world.snapshot(host, 1 - host).state == LinkState::Up);
+    assert!(is_up(&world), "it is kept");
+    let mut wakes = 0;
+    for _ in 0..60_000 {
+        wakes += world
+            .hosts
+            .iter()
+            .filter(|host| host.links.poll_timeout().is_some_and(|at| at <= world.now))
+            .count();
+        world.turn();
+    }
+    assert!(wakes < 400, "{wakes} in a minute");
+    let now = world.now;
+    world.hosts[0].links.remove_peer(now, peers[0]);
+    world.introduce(0, 1);
+    world.hosts[0].links.set_kept(now, peers[0], true);
+    world.until("it is there again", 30, is_up);
+    let now = world.now;
+    for (host, peer) in world.hosts.iter_mut().zip(peers) {
+        host.links.set_kept(now, peer, false);
+        host.links.remove_network(now, NETWORK);
+    }
+    world.until("nobody keeps it", 90, |world| !is_up(world));
+}
+
 /// A deadline that is always in the past would keep the keeper's thread spinning.
 #[test]
 fn a_link_at_rest_wakes_its_host_seldom() {

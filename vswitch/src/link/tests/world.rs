@@ -323,7 +323,7 @@ impl World {
 
     pub(super) fn open(&self, at: usize, to: usize) -> bool {
         let route = self.hosts[at].routes.peers.get(&self.hosts[to].peer);
-        route.is_some_and(|route| Egress::channel(self.now, route, NETWORK).is_ok())
+        route.is_some_and(|route| Egress::channel(self.now, route, NETWORK, 0).is_ok())
     }
 
     pub(super) fn both_open(&self) -> bool {

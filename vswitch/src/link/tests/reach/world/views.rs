@@ -31,7 +31,7 @@ impl World {
 
     pub(in super::super) fn open(&self, at: usize, to: usize) -> bool {
         let route = self.hosts[at].routes.peers.get(&self.hosts[to].peer);
-        route.is_some_and(|route| Egress::channel(self.now, route, NETWORK).is_ok())
+        route.is_some_and(|route| Egress::channel(self.now, route, NETWORK, 0).is_ok())
     }
 
     pub(in super::super) fn link(&self, at: usize, of: usize) -> LinkSnapshot {

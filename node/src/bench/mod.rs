@@ -4,8 +4,10 @@
 //! gives medians and ratios.
 
 mod frames;
+mod lab;
 mod links;
 pub mod reach;
+pub mod relay;
 
 use crate::failure::{Exit, Failure};
 
@@ -29,6 +31,8 @@ pub enum Measurement {
     Links(LinksArgs),
     /// Who reaches whom behind which NAT or firewall, how, and how soon, with real nodes on emulated hosts
     Reach(reach::args::ReachArgs),
+    /// What a link over other hosts costs: throughput beside a direct one, hops that fail, ways that change
+    Relay(relay::RelayArgs),
     /// How fast a slice is there
     Slices,
     /// How fast machines start
@@ -44,6 +48,7 @@ pub fn run(args: &BenchArgs, json: bool) -> Result<Exit, Failure> {
         Measurement::Frames => frames::run(json),
         Measurement::Links(args) => links::run(args, json),
         Measurement::Reach(args) => reach::run(args, json),
+        Measurement::Relay(args) => relay::run(args, json),
         Measurement::Slices => Err(Failure::not_yet_supported("`consort bench slices`")),
         Measurement::Machines => Err(Failure::not_yet_supported("`consort bench machines`")),
     }

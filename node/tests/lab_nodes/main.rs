@@ -14,4 +14,5 @@ mod slice;
 mod support;
 mod topology;
 mod underlay;
+mod ways;
 mod why;

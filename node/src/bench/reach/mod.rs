@@ -39,6 +39,7 @@ use consort_lab::case::{Case, World};
 use consort_lab::enter::{self, Entry};
 use consort_lab::reexec;
 
+use crate::bench::lab;
 use crate::cli::output::Output;
 use crate::demo::stage::lab_failure;
 use crate::failure::{Exit, Failure};
@@ -58,14 +59,10 @@ pub(super) fn run(args: &ReachArgs, json: bool) -> Result<Exit, Failure> {
     if enter::directory().is_none() {
         return match &plan {
             args::Plan::Faults { names, .. } => all_faults(names, args, json),
-            _ => run_outside(args, json),
+            _ => lab::enter_again("reach", args.again(), json),
         };
     }
-    let runtime = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::failed("runtime", format!("cannot start a runtime: {error}")))?;
-    runtime.block_on(async {
+    lab::runtime()?.block_on(async {
         match &plan {
             args::Plan::Idle { nodes, seconds } => {
                 let cost = idle::measure(*nodes, *seconds).await?;
@@ -97,23 +94,6 @@ pub(super) fn run(args: &ReachArgs, json: bool) -> Result<Exit, Failure> {
         }
         Ok(Exit::Done)
     })
-}
-
-fn run_outside(args: &ReachArgs, json: bool) -> Result<Exit, Failure> {
-    let mut body: Vec<OsString> = ["/proc/self/exe", "bench", "reach"].map(OsString::from).to_vec();
-    body.extend(args.again());
-    body.extend(json.then(|| "--json".into()));
-    let code = Entry { program: reexec::program(), body, expose: Vec::new() }
-        .run()
-        .map_err(|error| Failure::failed("lab", format!("cannot start the emulated hosts: {error}")))?;
-    match code {
-        0 => Ok(Exit::Done),
-        reexec::EXIT_UNAVAILABLE => {
-            Err(Failure::failed("lab_unavailable", "there are no emulated hosts to be had here")
-                .remedy("the line above says why and what to do"))
-        }
-        _ => Ok(Exit::Failed),
-    }
 }
 
 /// Each kind against each: the first of a pair is on side a, the second on side b, so that none is its own neighbour.

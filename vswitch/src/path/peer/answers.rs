@@ -145,9 +145,8 @@ mod tests {
     /// The first datagram that is to be sent.
     fn sent(paths: &mut Paths) -> Vec<u8> {
         loop {
-            match paths.poll_output().expect("something is to be sent") {
-                PathOutput::Send { datagram, .. } => return datagram,
-                _ => {}
+            if let PathOutput::Send { datagram, .. } = paths.poll_output().expect("something is to be sent") {
+                return datagram;
             }
         }
     }

@@ -12,7 +12,7 @@
 //! | this | the sockets, and in which order |
 //!
 //! All that a router says is hostile until it is read: an answer counts only from the default route's router, every URL must lead to that same address,
-//! nothing is followed elsewhere (no redirects), an answer has at most [`http::BYTES_MAX`] bytes and [`EXCHANGE_WITHIN`], and XML is read without a DTD and with
+//! nothing is followed elsewhere (no redirects), an answer has at most [`http::BYTES_MAX`] bytes and `EXCHANGE_WITHIN`, and XML is read without a DTD and with
 //! a bound on its nodes. Sources: UPnP Device Architecture 1.1; WANIPConnection:1 and :2, WANPPPConnection:1.
 
 pub mod description;

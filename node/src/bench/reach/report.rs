@@ -94,7 +94,7 @@ pub(super) fn faults(outcomes: &[Outcome]) -> String {
     for outcome in outcomes {
         let said = outcome.said.map_or("nothing", Code::text);
         let said = match outcome.right {
-            true => format!("`{said}`"),
+            true => beside(said, outcome),
             false => format!(
                 "✗ `{said}`, not `{}`",
                 outcome.expected.iter().map(|code| code.text()).collect::<Vec<_>>().join("` or `")
@@ -106,6 +106,15 @@ pub(super) fn faults(outcomes: &[Outcome]) -> String {
     let right = outcomes.iter().filter(|outcome| outcome.right).count();
     let _ = writeln!(text, "\n{right} of {} right.", outcomes.len());
     text
+}
+
+/// What was said, and what stood beside it where the fault wants that.
+fn beside(said: &str, outcome: &Outcome) -> String {
+    if outcome.expected_beside.is_empty() {
+        return format!("`{said}`");
+    }
+    let beside: Vec<&str> = outcome.expected_beside.iter().map(|code| code.text()).collect();
+    format!("`{said}`, beside it `{}`", beside.join("`, `"))
 }
 
 #[cfg(test)]

@@ -11,6 +11,9 @@ const OPEN: &str = "[host.founder]\n[host.a]\n[host.b]\n";
 const HUB: &str = "[host.founder]\nconfig = \"[data]\\nrelay = true\\n\"\n[host.a]\n[host.b]\n";
 /// Two routed sites without a firewall.
 const ROUTED: &str = "[site.a]\n[site.b]\n[host.founder]\n[host.a]\nsite = \"a\"\n[host.b]\nsite = \"b\"\n";
+/// A home, and a host in the open.
+const HOME_OPEN: &str =
+    "[site.a]\nnat = \"port-cone\"\n[host.founder]\n[host.other]\n[host.a]\nsite = \"a\"\n[host.b]\n";
 /// Two homes.
 const HOMES: &str = "[site.a]\nnat = \"port-cone\"\n[site.b]\nnat = \"port-cone\"\nlan = \"192.168.2.0/24\"\n[host.founder]\n[host.other]\n[host.a]\nsite = \"a\"\n[host.b]\nsite = \"b\"\n";
 /// Two homes with the same private addresses, down to the hosts' own.
@@ -274,7 +277,7 @@ pub const ALL: &[Fault] = &[
     fault(
         "unsteady",
         "a's outside address changes again and again",
-        HOMES,
+        HOME_OPEN,
         Before::Passing,
         &[Step::KeepReaddressing("a")],
         &[Code::Unsteady],

@@ -117,6 +117,8 @@ pub struct Outcome {
     pub about: String,
     /// The codes that are right.
     pub expected: Vec<Code>,
+    /// What has to be said beside them.
+    pub expected_beside: Vec<Code>,
     /// What was said last.
     pub said: Option<Code>,
     /// What was said beside it.
@@ -137,6 +139,7 @@ impl Outcome {
             fault: fault.name.to_owned(),
             about: fault.about.to_owned(),
             expected: fault.codes.to_vec(),
+            expected_beside: fault.beside.to_vec(),
             said: None,
             beside: Vec::new(),
             right: false,

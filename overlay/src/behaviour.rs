@@ -10,7 +10,7 @@ use crate::{
         news::NEWS_BYTES_MAX,
         rpc::{Protocols, RpcCodec},
     },
-    streams,
+    routing, streams,
 };
 use libp2p::{
     StreamProtocol, connection_limits, gossipsub, identify, kad, memory_connection_limits, ping, relay,
@@ -20,7 +20,7 @@ use libp2p::{
 use std::{num::NonZeroU32, time::Duration};
 
 /// Pings keep NAT mappings alive (RFC 4787 allows 2 min, many take 30 s) and find the dead; 64 bytes every so often per connection.
-const PING_INTERVAL: Duration = Duration::from_secs(20);
+pub(crate) const PING_INTERVAL: Duration = Duration::from_secs(20);
 const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// A request and its answer together.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
@@ -54,7 +54,7 @@ pub(crate) struct Behaviour {
     memory: memory_connection_limits::Behaviour,
     identify: identify::Behaviour,
     ping: ping::Behaviour,
-    pub(crate) kad: kad::Behaviour<kad::store::MemoryStore>,
+    pub(crate) kad: routing::Behaviour,
     pub(crate) gossip: gossipsub::Behaviour,
     pub(crate) rpc: request_response::Behaviour<RpcCodec>,
     pub(crate) streams: streams::Behaviour,
@@ -157,7 +157,7 @@ pub(crate) fn news_topic(overlay: Option<OverlayId>) -> gossipsub::IdentTopic {
 }
 
 /// Finds hosts by name; keeps no records and no providers for others (the view is the directory).
-fn kad(local: HostId, overlay: Option<OverlayId>) -> kad::Behaviour<kad::store::MemoryStore> {
+fn kad(local: HostId, overlay: Option<OverlayId>) -> routing::Behaviour {
     let mut config = kad::Config::new(named(overlay, "kad"));
     config
         .set_query_timeout(QUERY_TIMEOUT)
@@ -170,7 +170,7 @@ fn kad(local: HostId, overlay: Option<OverlayId>) -> kad::Behaviour<kad::store::
         .set_periodic_bootstrap_interval(None);
     let mut behaviour = kad::Behaviour::with_config(local, kad::store::MemoryStore::new(local), config);
     behaviour.set_mode(Some(kad::Mode::Server));
-    behaviour
+    routing::Behaviour::new(behaviour)
 }
 
 fn gossip(keypair: &libp2p_identity::Keypair, overlay: Option<OverlayId>) -> gossipsub::Behaviour {

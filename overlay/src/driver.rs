@@ -134,7 +134,10 @@ enum Waiting {
 /// A request under way.
 enum Call {
     Node(Answer<Result<Vec<u8>, crate::handle::CallError>>),
-    Exchange,
+    /// With the sequence of the own record that went along.
+    Exchange {
+        told: Option<u64>,
+    },
     Revocations,
     Documents,
 }
@@ -190,9 +193,10 @@ pub async fn start(config: OverlayConfig) -> Result<(Overlay, EventReceiver), St
         protocols,
         peers: Peers::default(),
         refused: RefusedHosts::default(),
-        view: View::default(),
+        view: View::new(&local),
         documents: Documents::new(config.documents.clone()),
         pace: Pace::new(now),
+        told: HashMap::new(),
         spread_at: Duration::ZERO,
         spread_due: false,
         record: None,
@@ -244,6 +248,8 @@ struct Driver {
     /// What operators said.
     documents: Documents,
     pace: Pace,
+    /// Which of this host's records each connected peer has.
+    told: HashMap<HostId, u64>,
     /// When this host's record was last spread outside the pace, and whether it shall be again.
     spread_at: Duration,
     spread_due: bool,

@@ -26,9 +26,11 @@
 //! | `lan` | members on the local link: what is asked and answered |
 //! | `gate` | who passes the door, and the handshake |
 //! | `knock` | who listens at a host's addresses right now |
+//! | `routing` | Kademlia's table, silent unless somebody searches |
 //! | `streams` | bulk streams over a connection |
 //! | `behaviour` | composition of libp2p's behaviours |
 //! | `driver` | the loop, and all I/O |
+//! | `simulation` | what a host holds and says as the overlay grows |
 //! | `handle`, `event`, `config`, `state`, `counters` | what node sees |
 //!
 //! Messages of node travel as bytes with a protocol's name; this crate does not know what they mean.
@@ -52,6 +54,8 @@ mod membership;
 mod peers;
 mod protocol;
 mod record;
+mod routing;
+pub mod simulation;
 mod state;
 mod streams;
 #[cfg(test)]

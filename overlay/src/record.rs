@@ -26,10 +26,11 @@ use std::{net::SocketAddr, sync::Arc, time::Duration};
 
 /// Most bytes of payload. Exchanges carry several records at about 1 KB/s; a larger payload would age the whole view.
 pub const PAYLOAD_BYTES_MAX: usize = 1024;
-/// How long a record lives unless renewed. Five times [`RECORD_REFRESH`]: four renewals may be lost; longer keeps the dead in the views.
-pub const RECORD_LIFETIME: Duration = Duration::from_secs(300);
-/// How often a host renews its own record; a minute-old advert is what placement was simulated with (notes/control-plane.md, 5).
-pub const RECORD_REFRESH: Duration = Duration::from_secs(60);
+/// How long a record lives unless renewed. Three times [`RECORD_REFRESH`]: two renewals may be lost; longer keeps the dead in the views.
+pub const RECORD_LIFETIME: Duration = Duration::from_secs(900);
+/// How often a host renews its own record although nothing has changed. Each renewal costs everybody who holds it the record's bytes twice: with a hundred
+/// hosts and one a minute that alone was a kilobyte a second.
+pub const RECORD_REFRESH: Duration = Duration::from_secs(300);
 /// The longest lifetime that is believed.
 pub const LIFETIME_MAX: Duration = Duration::from_secs(900);
 /// The largest record in bytes.

@@ -17,7 +17,7 @@ use crate::{
     },
     record::{Draft, HostRecord},
     ticket::Ticket,
-    view::exchange::Exchange,
+    view::exchange::{self, Exchange},
 };
 use rand_chacha::ChaCha8Rng;
 use rand_core::SeedableRng;
@@ -112,6 +112,7 @@ pub(crate) fn samples() -> Vec<Sample> {
     let question = documents::Question { held: vec![tag], unwanted: vec![[2; 16]] };
     let link = Service::of(OverlayKey(Key::from_bytes([0; 32])));
     let records = [Arc::new(record(&[1], 1)), Arc::new(record(&[1, 2], 1))];
+    let held = records.iter().map(|record| exchange::Tag::of(record)).collect();
     vec![
         (fuzz::chain, chain(&[1, 2, 3]).encode()),
         (fuzz::ticket, invitation.to_string().into_bytes()),
@@ -124,7 +125,7 @@ pub(crate) fn samples() -> Vec<Sample> {
         (fuzz::member, welcome(None)),
         (fuzz::member, welcome(Some(admission))),
         (fuzz::member, encode_verdict(Ok(()))),
-        (fuzz::exchange, Exchange::new([1; 16], [2; 16], vec![7, 8], &records).encode()),
+        (fuzz::exchange, Exchange::new([1; 16], [2; 16], held, &records).encode()),
         (fuzz::document, document(0, 1, b"body").encode()),
         (fuzz::document, question.encode()),
         (fuzz::document, documents::encode_answer(&[Arc::new(document(0, 1, b"body"))])),

@@ -3,26 +3,30 @@
 //! No host knows all hosts. Each keeps at most [`VIEW_MAX`] records, renews them by swapping a few with random peers ([`exchange`]), and so
 //! holds a changing sample of the overlay at a cost that does not grow with it (notes/control-plane.md, 5). The newest sequence wins; a full
 //! view replaces a random entry, so that whoever talks most does not fill it at once; entries that the caller pins (hosts it is connected to)
-//! are not replaced. Everything in it was verified before.
+//! are not replaced, nor are the [`NEAREST_KEPT`] hosts nearest to the own one by Kademlia's metric, which exchanges bring first: searches by
+//! name end at hosts that know all their neighbours (T-Man, Jelasity and Babaoglu 2005). Everything in it was verified before.
 
 pub(crate) mod exchange;
 
 use crate::{clock::UnixSeconds, identity::HostId, record::HostRecord};
-use exchange::{Tag, tag};
+use exchange::Tag;
+use libp2p::kad::KBucketKey;
 use rand_core::Rng;
-use std::{
-    collections::{HashMap, HashSet},
-    sync::Arc,
-};
+use std::{collections::HashMap, sync::Arc};
 
 /// Most records kept: enough to choose 1.5 times a gang of a hundred by free capacity, under 1 MiB when all are as large as they may be.
 pub const VIEW_MAX: usize = 256;
+/// Nearest hosts that are never replaced: as many as Kademlia's searches end at, and few beside a whole view.
+pub(crate) const NEAREST_KEPT: usize = 20;
 
 /// What became of a record that was offered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Offered {
-    /// A host that was not in the view.
-    New,
+    /// A host that was not in the view, and the one whose place it took.
+    New {
+        /// Whose record went.
+        replaced: Option<HostId>,
+    },
     /// Newer than what was held.
     Newer,
     /// Not newer than what is held.
@@ -31,10 +35,24 @@ pub(crate) enum Offered {
     Full,
 }
 
+/// Where a host is in Kademlia's space: the first half of its key there, which no two hosts of an overlay share.
+type Place = u128;
+
+pub(crate) fn place(host: &HostId) -> Place {
+    KBucketKey::from(*host).hashed_bytes().first_chunk().map_or(0, |bytes| Place::from_be_bytes(*bytes))
+}
+
+#[derive(Debug)]
+struct Held {
+    record: Arc<HostRecord>,
+    place: Place,
+}
+
 /// The sample.
-#[derive(Debug, Default)]
+#[derive(Debug)]
 pub(crate) struct View {
-    records: Vec<Arc<HostRecord>>,
+    own: Place,
+    held: Vec<Held>,
     index: HashMap<HostId, usize>,
 }
 
@@ -45,59 +63,70 @@ pub(crate) fn below(rng: &mut impl Rng, bound: usize) -> usize {
 }
 
 impl View {
+    /// The view of `own`, which is not in it.
+    pub(crate) fn new(own: &HostId) -> Self {
+        Self { own: place(own), held: Vec::new(), index: HashMap::new() }
+    }
+
     /// The sequence number held for `host`.
     pub(crate) fn sequence(&self, host: &HostId) -> Option<u64> {
         self.get(host).map(|record| record.sequence)
     }
 
     pub(crate) fn get(&self, host: &HostId) -> Option<&Arc<HostRecord>> {
-        self.index.get(host).map(|at| &self.records[*at])
+        self.index.get(host).map(|at| &self.held[*at].record)
     }
 
     pub(crate) fn iter(&self) -> impl Iterator<Item = &Arc<HostRecord>> {
-        self.records.iter()
+        self.held.iter().map(|held| &held.record)
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.records.len()
+        self.held.len()
     }
 
     /// Takes in a verified record.
     pub(crate) fn offer(
         &mut self,
-        record: HostRecord,
+        record: Arc<HostRecord>,
         rng: &mut impl Rng,
         is_pinned: impl Fn(&HostId) -> bool,
     ) -> Offered {
         if let Some(at) = self.index.get(&record.host) {
-            let held = &mut self.records[*at];
+            let held = &mut self.held[*at].record;
             if held.sequence >= record.sequence {
                 return Offered::Stale;
             }
-            *held = Arc::new(record);
+            *held = record;
             return Offered::Newer;
         }
-        if self.records.len() >= VIEW_MAX {
+        let mut replaced = None;
+        if self.held.len() >= VIEW_MAX {
             let Some(victim) = self.victim(rng, is_pinned) else { return Offered::Full };
-            self.remove_at(victim);
+            replaced = Some(self.remove_at(victim).host);
         }
-        self.index.insert(record.host, self.records.len());
-        self.records.push(Arc::new(record));
-        Offered::New
+        self.index.insert(record.host, self.held.len());
+        let place = place(&record.host);
+        self.held.push(Held { record, place });
+        Offered::New { replaced }
     }
 
     fn victim(&self, rng: &mut impl Rng, is_pinned: impl Fn(&HostId) -> bool) -> Option<usize> {
-        let start = below(rng, self.records.len());
-        (0..self.records.len())
-            .map(|step| (start + step) % self.records.len())
-            .find(|at| !is_pinned(&self.records[*at].host))
+        let mut distances: Vec<Place> = self.held.iter().map(|held| held.place ^ self.own).collect();
+        let (_, farthest_kept, _) = distances.select_nth_unstable(NEAREST_KEPT - 1);
+        let farthest_kept = *farthest_kept;
+        let start = below(rng, self.held.len());
+        (0..self.held.len()).map(|step| (start + step) % self.held.len()).find(|at| {
+            let held = &self.held[*at];
+            held.place ^ self.own > farthest_kept && !is_pinned(&held.record.host)
+        })
     }
 
     fn remove_at(&mut self, at: usize) -> Arc<HostRecord> {
-        let removed = self.records.swap_remove(at);
+        let removed = self.held.swap_remove(at).record;
         self.index.remove(&removed.host);
-        if let Some(moved) = self.records.get(at) {
-            self.index.insert(moved.host, at);
+        if let Some(moved) = self.held.get(at) {
+            self.index.insert(moved.record.host, at);
         }
         removed
     }
@@ -106,8 +135,8 @@ impl View {
     pub(crate) fn remove_if(&mut self, goes: impl Fn(&HostRecord) -> bool) -> Vec<HostId> {
         let mut removed = Vec::new();
         let mut at = 0;
-        while at < self.records.len() {
-            if goes(&self.records[at]) {
+        while at < self.held.len() {
+            if goes(&self.held[at].record) {
                 removed.push(self.remove_at(at).host);
             } else {
                 at += 1;
@@ -122,10 +151,11 @@ impl View {
     }
 
     pub(crate) fn clear(&mut self) {
-        *self = Self::default();
+        self.held.clear();
+        self.index.clear();
     }
 
-    /// Up to `count` different records for `reader`, which holds those that `known` names: first what it lacks, then others; each at random.
+    /// Up to `count` records that `reader`, which holds those that `known` names, lacks: half of them the nearest to it, the others at random.
     pub(crate) fn sample(
         &self,
         count: usize,
@@ -133,20 +163,29 @@ impl View {
         reader: &HostId,
         known: &[Tag],
     ) -> Vec<Arc<HostRecord>> {
-        let known: HashSet<Tag> = known.iter().copied().collect();
-        let mut order: Vec<(bool, u32, &Arc<HostRecord>)> = self
-            .records
-            .iter()
-            .filter(|record| record.host != *reader)
-            .map(|record| (known.contains(&tag(&record.host)), rng.next_u32(), record))
-            .collect();
-        order.sort_unstable_by_key(|(is_known, shuffled, _)| (*is_known, *shuffled));
-        order.into_iter().take(count).map(|(.., record)| Arc::clone(record)).collect()
+        let known: HashMap<u16, Vec<Tag>> = known.iter().fold(HashMap::new(), |mut known, tag| {
+            known.entry(tag.host).or_insert_with(Vec::new).push(*tag);
+            known
+        });
+        let lacks = |record: &HostRecord| {
+            let own = Tag::of(record);
+            !known.get(&own.host).is_some_and(|tags| tags.iter().any(|theirs| theirs.covers(own)))
+        };
+        let mut lacking: Vec<&Held> =
+            self.held.iter().filter(|held| held.record.host != *reader && lacks(&held.record)).collect();
+        let reader = place(reader);
+        lacking.sort_unstable_by_key(|held| held.place ^ reader);
+        // A shuffle of what is behind the nearest, as far as it is wanted.
+        for at in (count / 2).min(lacking.len())..count.min(lacking.len()) {
+            let drawn = at + below(rng, lacking.len() - at);
+            lacking.swap(at, drawn);
+        }
+        lacking.into_iter().take(count).map(|held| Arc::clone(&held.record)).collect()
     }
 
-    /// The hosts held, for those who would send what is lacking.
+    /// The records held, for those who would send what is lacking.
     pub(crate) fn tags(&self) -> Vec<Tag> {
-        self.records.iter().map(|record| tag(&record.host)).collect()
+        self.iter().map(|record| Tag::of(record)).collect()
     }
 }
 

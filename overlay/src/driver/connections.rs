@@ -178,6 +178,7 @@ impl Driver {
         if self.peers.closed(&host, id, failure.clone(), now, &mut self.rng) {
             self.counters.connections_closed += 1;
             tracing::info!(%host, reason = %failure.reason, "peer is disconnected");
+            self.told.remove(&host);
             self.announce(Event::PeerDown(host));
             if was_lost {
                 self.redial(&host);

@@ -20,7 +20,7 @@ use crate::{
     record::{Draft, HostRecord, RECORD_REFRESH, RecordRefusal, Unverified},
     view::{
         Offered, below,
-        exchange::{Exchange, RECORDS_MAX, Tag},
+        exchange::{Exchange, RECORDS_MAX, SEQUENCE_STEP, Tag},
     },
 };
 use libp2p::kad::{self, GetClosestPeersError, QueryResult};
@@ -64,7 +64,7 @@ impl Driver {
         let door = self.door.lock();
         let Some(membership) = &door.membership else { return };
         let milliseconds = u64::try_from(self.clock.since_epoch().as_millis()).unwrap_or(u64::MAX);
-        self.record_sequence = self.record_sequence.saturating_add(1).max(milliseconds);
+        self.record_sequence = self.record_sequence.saturating_add(SEQUENCE_STEP).max(milliseconds);
         let draft = Draft {
             sequence: self.record_sequence,
             issued: self.clock.unix(),
@@ -98,6 +98,9 @@ impl Driver {
     pub(super) fn upkeep_directory(&mut self) {
         let (now, unix) = (self.now(), self.clock.unix());
         for host in self.view.expire(unix) {
+            if !self.peers.is_up(&host) {
+                self.leave_directory(&host);
+            }
             self.announce(Event::RecordChanged(host));
         }
         let is_old = |record: &Arc<HostRecord>| record.issued.after(RECORD_REFRESH) <= unix;
@@ -116,30 +119,37 @@ impl Driver {
         }
     }
 
-    /// What `reader`, which knows hosts by those tags, is told.
-    fn own_exchange(&mut self, reader: &HostId, known: &[Tag]) -> Exchange {
-        let mut records: Vec<Arc<HostRecord>> = self.record.iter().cloned().collect();
-        records.extend(self.view.sample(RECORDS_MAX - 1, &mut self.rng, reader, known));
+    fn own_exchange(&self, records: &[Arc<HostRecord>]) -> Exchange {
         let digest = self.door.lock().revocations.digest();
-        Exchange::new(digest, self.documents.digest(), self.view.tags(), &records)
+        Exchange::new(digest, self.documents.digest(), self.view.tags(), records)
     }
 
-    /// Swaps records with a connected peer.
+    /// Asks a connected peer for records, and brings it this host's own if it may not have it.
     pub(super) fn exchange_with(&mut self, host: HostId) {
-        let message = self.own_exchange(&host, &[]).encode();
-        self.send_call(host, EXCHANGE, message, Call::Exchange);
+        let has_own = |record: &&Arc<HostRecord>| self.told.get(&host) != Some(&record.sequence);
+        let own: Vec<Arc<HostRecord>> = self.record.iter().filter(has_own).cloned().collect();
+        let message = self.own_exchange(&own).encode();
+        self.send_call(host, EXCHANGE, message, Call::Exchange { told: own.first().map(|own| own.sequence) });
     }
 
     pub(super) fn on_exchange(&mut self, peer: HostId, body: &[u8]) -> RpcResponse {
         let theirs = Exchange::decode(body).map_err(|_| RpcRefusal::Malformed)?;
-        let ours = self.own_exchange(&peer, &theirs.known).encode();
+        // Its own record first, so that this host does not ask for it.
         self.take_exchange(peer, &theirs);
-        Ok(ours)
+        let is_known = |own: &&Arc<HostRecord>| theirs.known.iter().any(|tag| tag.covers(Tag::of(own)));
+        let mut lacking: Vec<Arc<HostRecord>> =
+            self.record.iter().filter(|own| !is_known(own)).cloned().collect();
+        let room = RECORDS_MAX - lacking.len();
+        lacking.extend(self.view.sample(room, &mut self.rng, &peer, &theirs.known));
+        Ok(self.own_exchange(&lacking).encode())
     }
 
-    pub(super) fn on_exchange_answer(&mut self, peer: HostId, body: Option<&[u8]>) {
+    pub(super) fn on_exchange_answer(&mut self, peer: HostId, told: Option<u64>, body: Option<&[u8]>) {
         let now = self.now();
         let theirs = body.and_then(|body| Exchange::decode(body).ok());
+        if let (Some(sequence), true, true) = (told, theirs.is_some(), self.peers.is_up(&peer)) {
+            self.told.insert(peer, sequence);
+        }
         let new_hosts = theirs.map_or(0, |theirs| self.take_exchange(peer, &theirs));
         self.pace.learned(new_hosts, self.view.len(), now);
     }
@@ -156,8 +166,8 @@ impl Driver {
         if theirs.documents != self.documents.digest() {
             self.ask_for_documents(peer);
         }
-        let new_hosts =
-            theirs.records.iter().filter(|bytes| self.take_record(bytes) == Some(Offered::New)).count();
+        let is_new = |offered| matches!(offered, Some(Offered::New { .. }));
+        let new_hosts = theirs.records.iter().filter(|bytes| is_new(self.take_record(bytes))).count();
         if new_hosts > 0 {
             self.upkeep_connections();
         }
@@ -177,12 +187,19 @@ impl Driver {
             }
         };
         let (host, addresses) = (record.host, record.addresses.clone());
+        let moved = self.view.get(&host).is_some_and(|held| held.addresses != addresses);
         let peers = &self.peers;
-        let offered = self.view.offer(record, &mut self.rng, |host| peers.is_up(host));
+        let offered = self.view.offer(Arc::new(record), &mut self.rng, |host| peers.is_up(host));
         match offered {
-            Offered::New | Offered::Newer => {
+            Offered::New { .. } | Offered::Newer => {
                 self.counters.records_taken += 1;
                 self.peers.learn(host, &addresses);
+                if let Offered::New { replaced: Some(replaced) } = offered {
+                    self.leave_directory(&replaced);
+                }
+                if moved {
+                    self.leave_directory(&host);
+                }
                 self.enter_directory(&host);
                 self.announce(Event::RecordChanged(host));
             }
@@ -220,14 +237,15 @@ impl Driver {
         Ok(None)
     }
 
-    /// A connected host with known addresses belongs into the routing table.
+    /// A host that is connected or in view, with known addresses, belongs into the routing table.
     pub(super) fn enter_directory(&mut self, host: &HostId) {
-        if !self.peers.is_up(host) {
-            return;
-        }
         for address in dial_addresses(self.peers.addresses(host), self.config.transports) {
             self.swarm.behaviour_mut().kad.add_address(host, address);
         }
+    }
+
+    fn leave_directory(&mut self, host: &HostId) {
+        self.swarm.behaviour_mut().kad.remove_peer(host);
     }
 
     /// Looks for `host` in the routing tables of others; `false`: too many searches are under way.
@@ -238,7 +256,7 @@ impl Driver {
         if self.searches.len() >= SEARCHES_MAX || self.peers.connected() == 0 {
             return false;
         }
-        let query = self.swarm.behaviour_mut().kad.get_closest_peers(host);
+        let query = self.swarm.behaviour_mut().kad.search(host);
         self.searches.insert(query, host);
         true
     }

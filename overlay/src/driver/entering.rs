@@ -103,6 +103,7 @@ impl Driver {
         self.calls.clear();
         self.searches.clear();
         self.view.clear();
+        self.told.clear();
         self.documents.clear();
         let inviter = self.inviter.take();
         self.peers.clear_but(inviter.as_ref());

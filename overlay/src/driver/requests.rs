@@ -156,7 +156,7 @@ impl Driver {
     fn on_response(&mut self, host: HostId, call: Call, outcome: Result<Vec<u8>, CallError>) {
         match call {
             Call::Node(answer) => drop(answer.send(outcome)),
-            Call::Exchange => self.on_exchange_answer(host, outcome.ok().as_deref()),
+            Call::Exchange { told } => self.on_exchange_answer(host, told, outcome.ok().as_deref()),
             Call::Revocations => {
                 if let Ok(body) = outcome {
                     self.on_revocations_answer(host, &body);

@@ -19,7 +19,7 @@ fn golden_bytes_of_a_record() {
     body.extend(key(2).as_bytes());
     body.extend([0, 0, 0, 0, 0, 0, 1, 2]); // sequence
     body.extend(NOW.0.to_be_bytes()); // issued
-    body.extend([1, 0x2c]); // 300 s
+    body.extend([3, 0x84]); // 900 s
     body.extend([1, 4, 10, 0, 0, 1, 0x0f, 0xa1]); // one address
     body.extend([0, 7]);
     body.extend(b"payload");

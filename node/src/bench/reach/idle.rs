@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use consort_lab::case::{Case, World};
 use consort_lab::usage;
+use consort_overlay::NEIGHBOURS_MAX;
 use serde::Serialize;
 
 use super::crew::Crew;
@@ -106,13 +107,22 @@ async fn settle(crew: &mut Crew, begun: Instant) -> Result<(Option<Duration>, us
             let status: Status = crew.client(&name)?.get("/v1/status").await?;
             now.push(status.peers_connected);
         }
-        if now != last {
+        let is_changed = now != last;
+        if is_changed {
             changed = Instant::now();
             last.clone_from(&now);
         }
         now.sort_unstable();
         let middle = now.get(now.len() / 2).copied().unwrap_or_default();
-        if changed.elapsed() >= QUIET_FOR {
+        if is_changed {
+            let (least, most) = (now.first().copied(), now.last().copied());
+            let seconds = begun.elapsed().as_secs_f64();
+            let range = [least, Some(middle), most].map(Option::unwrap_or_default);
+            eprintln!("{seconds:.0} s: connections {range:?} (least, median, most)");
+        }
+        // Who has more than it keeps closes some of them later.
+        let most = now.last().copied().unwrap_or_default();
+        if changed.elapsed() >= QUIET_FOR && most <= NEIGHBOURS_MAX {
             return Ok((Some(changed - begun), middle));
         }
         if begun.elapsed() > SETTLE_MAX {

@@ -43,8 +43,12 @@ use telling::News;
 pub(super) const INPUTS_MAX: usize = 512;
 /// Messages and comparisons on their way at once. What finds no place is told by a later comparison.
 const SENDS_MAX: usize = 64;
-/// How often this host compares with a member at random: what was lost is healed within some of these.
-const COMPARE_EVERY: Duration = Duration::from_secs(10);
+/// How often this host looks whether its devices are still there.
+const LOOK_EVERY: Duration = Duration::from_secs(10);
+/// How soon this host compares with a member at random after something changed: what was lost is healed within some of these.
+const COMPARE_MIN: Duration = Duration::from_secs(10);
+/// While nothing changes the wait doubles up to this: others compare with this host as often, and who comes into the overlay compares at once.
+const COMPARE_MAX: Duration = Duration::from_secs(80);
 /// How long until a device that could not be made is tried again.
 const DEVICE_AGAIN: Duration = Duration::from_secs(10);
 
@@ -108,7 +112,9 @@ pub struct Task {
     news: News,
     members: Members,
     sends: Arc<Semaphore>,
+    look_at: Instant,
     compare_at: Instant,
+    compare_wait: Duration,
 }
 
 impl Task {
@@ -129,7 +135,9 @@ impl Task {
             news: News::default(),
             members: Members::default(),
             sends: Arc::new(Semaphore::new(SENDS_MAX)),
-            compare_at: Instant::now() + COMPARE_EVERY,
+            look_at: Instant::now() + LOOK_EVERY,
+            compare_at: Instant::now() + COMPARE_MIN,
+            compare_wait: COMPARE_MIN,
         }
     }
 
@@ -183,9 +191,9 @@ impl Task {
             Attachment::Down { again, .. } => Some(*again),
             Attachment::Up(_) => None,
         });
-        let instants = again.chain(self.news.tell_at).chain([self.compare_at]);
+        let instants = again.chain(self.news.tell_at).chain([self.look_at, self.compare_at]);
         let present = Instant::now();
-        let next = instants.min().map_or(COMPARE_EVERY, |at| at.saturating_duration_since(present));
+        let next = instants.min().map_or(LOOK_EVERY, |at| at.saturating_duration_since(present));
         let core = self.core.poll_timeout().map(|at| Duration::from_millis(at.0.saturating_sub(now().0)));
         core.map_or(next, |core| core.min(next))
     }
@@ -196,9 +204,13 @@ impl Task {
         if self.news.tell_at.is_some_and(|at| at <= present) {
             self.tell_news().await;
         }
-        if self.compare_at <= present {
-            self.compare_at = present + COMPARE_EVERY;
+        if self.look_at <= present {
+            self.look_at = present + LOOK_EVERY;
             self.look_for_devices();
+        }
+        if self.compare_at <= present {
+            self.compare_wait = (self.compare_wait * 2).min(COMPARE_MAX);
+            self.compare_at = present + self.compare_wait;
             let members = connected(&self.parts.overlay).await;
             if let Some(host) = some_of(members, 1).pop() {
                 self.compare_with(host);
@@ -269,8 +281,8 @@ impl Task {
         let mut to_keep = Vec::new();
         while let Some(output) = self.core.poll_output() {
             match output {
-                Output::Spread(item) => self.news.push(item, true),
-                Output::PassOn(item) => self.news.push(item, false),
+                Output::Spread(item) => self.tell_soon(item, true),
+                Output::PassOn(item) => self.tell_soon(item, false),
                 Output::Keep { key, value } => to_keep.push(Change { room: Room::Networks, key, value }),
                 Output::Changed(id) => drop(changed.insert(id)),
             }

@@ -8,7 +8,7 @@ use std::time::{Duration, Instant};
 
 use consort_overlay::HostId;
 
-use super::Task;
+use super::{COMPARE_MIN, Task};
 use crate::glue::protocols;
 use crate::glue::standalone::directory::Item;
 use crate::glue::standalone::exchange::{connected, exchange, some_of};
@@ -40,6 +40,13 @@ impl News {
 }
 
 impl Task {
+    /// News to tell; what changed here may have changed elsewhere, so comparisons are soon again.
+    pub(super) fn tell_soon(&mut self, item: Item, own: bool) {
+        self.news.push(item, own);
+        self.compare_wait = COMPARE_MIN;
+        self.compare_at = self.compare_at.min(Instant::now() + COMPARE_MIN);
+    }
+
     /// Tells own news to every connected member, others' to some.
     pub(super) async fn tell_news(&mut self) {
         let News { own, of_others, .. } = std::mem::take(&mut self.news);

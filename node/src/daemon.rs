@@ -24,6 +24,7 @@ use crate::config::paths;
 use crate::config::resolved::{self, NodeConfig};
 use crate::control::{routes, server};
 use crate::failure::{Exit, Failure};
+use crate::frugal;
 use crate::glue::inbound::{self, Inbound};
 use crate::glue::member::{Member, Start};
 use crate::glue::protocols;
@@ -140,10 +141,13 @@ pub async fn run(args: &NodeArgs, output: Output) -> Result<Exit, Failure> {
     };
     let ended = tokio::select! {
         ready = ready => match ready {
-            Ok(()) => tokio::select! {
-                () = stop.wanted() => Ok(Exit::Done),
-                Some(failure) = failed.recv() => Err(failure),
-            },
+            Ok(()) => {
+                tokio::spawn(give_back());
+                tokio::select! {
+                    () = stop.wanted() => Ok(Exit::Done),
+                    Some(failure) = failed.recv() => Err(failure),
+                }
+            }
             Err(failure) => Err(failure),
         },
         () = stop.wanted() => Ok(Exit::Done),
@@ -171,6 +175,16 @@ pub async fn run(args: &NodeArgs, output: Output) -> Result<Exit, Failure> {
     inbound.abort();
     drop(dir);
     ended
+}
+
+/// What only the start needed.
+async fn give_back() {
+    tokio::time::sleep(frugal::SETTLED_AFTER).await;
+    match tokio::task::spawn_blocking(frugal::give_back).await {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::debug!(%error, "the pages of the start stay"),
+        Err(error) => tracing::error!(%error, "giving back the pages of the start ended"),
+    }
 }
 
 /// The signals that stop the daemon.

@@ -14,6 +14,7 @@
 //! | [`cli`] | what each command prints |
 //! | [`topology`] | who may link with whom, by the operator's file: pure |
 //! | [`demo`], [`mod@bench`] | the proof that it works, and how fast |
+//! | [`frugal`] | gives back the memory that only the start needed |
 //! | [`privilege`] | whether machines can be made on this host |
 //! | [`why`] | why the way between two hosts is as it is: pure, facts in, cause and remedy out |
 //! | [`telemetry`], [`failure`] | log lines and readiness; what a user is told when something did not work |
@@ -28,6 +29,7 @@ pub mod control;
 pub mod daemon;
 pub mod demo;
 pub mod failure;
+pub mod frugal;
 pub mod glue;
 pub mod privilege;
 

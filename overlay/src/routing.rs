@@ -11,7 +11,7 @@ use crate::identity::HostId;
 use libp2p::{
     Multiaddr,
     core::{Endpoint, transport::PortUse},
-    kad::{self, QueryInfo, QueryId, store::MemoryStore},
+    kad::{self, QueryId, QueryInfo, store::MemoryStore},
     swarm::{
         ConnectionDenied, ConnectionId, DialError, DialFailure, FromSwarm, NetworkBehaviour, THandler,
         THandlerInEvent, THandlerOutEvent, ToSwarm,

@@ -14,8 +14,9 @@ use crate::{
     peers::{NEIGHBOURS_MAX, NEIGHBOURS_WANTED},
     record::{Draft, HostRecord, RECORD_REFRESH},
     view::{
-        NEAREST_KEPT, Offered, View, below, place,
+        NEAREST_KEPT, Offered, View, below,
         exchange::{Exchange, Pace, RECORDS_MAX, SEQUENCE_STEP, Tag},
+        place,
     },
 };
 use rand_chacha::ChaCha8Rng;
@@ -144,7 +145,8 @@ impl World {
     }
 
     fn record_of(&self, pair: &Keypair, chain: &Chain) -> Arc<HostRecord> {
-        let number = u16::try_from(self.hosts.len() % usize::from(u16::MAX)).expect("below 2^16").to_be_bytes();
+        let number =
+            u16::try_from(self.hosts.len() % usize::from(u16::MAX)).expect("below 2^16").to_be_bytes();
         let draft = Draft {
             sequence: u64::from(BEGIN + self.now) * 1000 / SEQUENCE_STEP * SEQUENCE_STEP,
             issued: self.unix(),
@@ -209,7 +211,8 @@ impl World {
             self.dial(at);
             if self.hosts[at].pace.is_due(time) && !self.hosts[at].neighbours.is_empty() {
                 let drawn = below(&mut self.rng, self.hosts[at].neighbours.len());
-                let peer = *self.hosts[at].neighbours.keys().nth(drawn).expect("it was drawn below their count");
+                let peer =
+                    *self.hosts[at].neighbours.keys().nth(drawn).expect("it was drawn below their count");
                 self.exchange(at, peer);
             }
         }
@@ -250,8 +253,7 @@ impl World {
             (!is_known).then(|| Arc::clone(&answering.record)).into_iter().collect();
         let room = RECORDS_MAX - lacking.len();
         lacking.extend(answering.view.sample(room, &mut self.rng, &asker, &question.known));
-        let answer_bytes =
-            Exchange::new([0; 16], [0; 16], answering.view.tags(), &lacking).encode().len();
+        let answer_bytes = Exchange::new([0; 16], [0; 16], answering.view.tags(), &lacking).encode().len();
         let new_hosts = self.take(from, &lacking);
         let time = self.time();
         let held = self.hosts[from].view.len();
@@ -269,7 +271,8 @@ impl World {
         let host = &mut self.hosts[at];
         let mut new_hosts = 0;
         for record in records.iter().filter(|record| record.host != host.id && !record.is_expired(unix)) {
-            let is_pinned = |held: &HostId| self.index.get(held).is_some_and(|held| host.neighbours.contains_key(held));
+            let is_pinned =
+                |held: &HostId| self.index.get(held).is_some_and(|held| host.neighbours.contains_key(held));
             let offered = host.view.offer(Arc::clone(record), &mut self.rng, is_pinned);
             new_hosts += usize::from(matches!(offered, Offered::New { .. }));
         }
@@ -280,8 +283,11 @@ impl World {
     fn search(&self, from: usize, sought: HostId) -> (bool, usize) {
         let target = place(&sought);
         let near = |at: usize| {
-            let mut all: Vec<(u128, HostId)> =
-                self.hosts[at].view.iter().map(|record| (place(&record.host) ^ target, record.host)).collect();
+            let mut all: Vec<(u128, HostId)> = self.hosts[at]
+                .view
+                .iter()
+                .map(|record| (place(&record.host) ^ target, record.host))
+                .collect();
             all.sort_unstable();
             all.truncate(NEAREST_KEPT);
             all

@@ -14,5 +14,6 @@ mod slice;
 mod support;
 mod topology;
 mod underlay;
+mod upheaval;
 mod ways;
 mod why;

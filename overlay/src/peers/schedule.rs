@@ -14,7 +14,7 @@ pub const NEIGHBOURS_WANTED: usize = 6;
 /// so that closing here does not make the peer look for another at once.
 pub const NEIGHBOURS_MAX: usize = 12;
 /// A connection is unused when node asked nothing over it for so long.
-pub(crate) const UNUSED_AFTER: Duration = Duration::from_secs(60);
+pub(crate) const UNUSED_AFTER: Duration = Duration::from_secs(30);
 pub(super) const BACKOFF_MIN: Duration = Duration::from_secs(1);
 pub(super) const BACKOFF_MAX: Duration = Duration::from_secs(300);
 pub(super) const BACKOFF_ALONE_MAX: Duration = Duration::from_secs(15);

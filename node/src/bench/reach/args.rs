@@ -13,6 +13,10 @@ use crate::failure::Failure;
 
 /// One is nothing to measure; more than the wide network has room for cannot be cabled.
 const NODES: std::ops::RangeInclusive<u32> = 2..=190;
+/// Each with each asks fifty times a second at first: more would measure the asking.
+const UPHEAVED: std::ops::RangeInclusive<u32> = 4..=40;
+/// Two are the least that tell of each other; more than a hundred thousand want more memory than a host may have.
+const GROWN: std::ops::RangeInclusive<u32> = 2..=100_000;
 /// Shorter than a round of news, and longer than anybody waits.
 const SECONDS: std::ops::RangeInclusive<u32> = 1..=600;
 /// Of each kind as many hosts on both sides; the lab has room for so many of two kinds.
@@ -45,6 +49,12 @@ pub struct ReachArgs {
     /// Instead: what this many nodes cost that have nothing to do, measured for --seconds
     #[arg(long, value_name = "NODES", conflicts_with_all = ["kinds", "case", "faults"])]
     pub idle: Option<u32>,
+    /// Instead: so many nodes on one network, of which some and all are ended and started again, and which falls into two halves for --seconds
+    #[arg(long, value_name = "NODES", conflicts_with_all = ["kinds", "case", "faults", "idle"])]
+    pub upheaval: Option<u32>,
+    /// Instead: what a host holds and says in an overlay of so many, simulated for an hour
+    #[arg(long, value_name = "HOSTS", conflicts_with_all = ["kinds", "case", "faults", "idle", "upheaval"])]
+    pub grown: Option<u32>,
 }
 
 /// The same, checked.
@@ -56,6 +66,8 @@ pub(super) enum Plan {
     Roam,
     Faults { names: Vec<String>, within: Duration },
     Idle { nodes: u32, seconds: u32 },
+    Upheaval { nodes: u32, partition: Duration },
+    Grown { hosts: u32 },
 }
 
 impl ReachArgs {
@@ -68,6 +80,14 @@ impl ReachArgs {
         }
         if self.roam {
             return Ok(Plan::Roam);
+        }
+        if let Some(nodes) = self.upheaval {
+            in_range("--upheaval", nodes, UPHEAVED)?;
+            return Ok(Plan::Upheaval { nodes, partition: Duration::from_secs(self.seconds.into()) });
+        }
+        if let Some(hosts) = self.grown {
+            in_range("--grown", hosts, GROWN)?;
+            return Ok(Plan::Grown { hosts });
         }
         if let Some(names) = &self.faults {
             return Ok(Plan::Faults { names: known_faults(names)?, within: patience.first });
@@ -120,6 +140,9 @@ impl ReachArgs {
         }
         if let Some(nodes) = self.idle {
             all.extend(["--idle".into(), nodes.to_string().into()]);
+        }
+        if let Some(nodes) = self.upheaval {
+            all.extend(["--upheaval".into(), nodes.to_string().into()]);
         }
         all
     }

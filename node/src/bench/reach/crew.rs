@@ -198,10 +198,26 @@ impl Crew {
     /// # Errors
     /// If none runs.
     pub fn kill_node(&mut self, name: &str) -> Result<(), Failure> {
-        let pid = Pid::from_raw(self.pid(name)?.cast_signed());
-        kill(pid, Signal::SIGKILL).map_err(lab_failure)?;
+        self.signal(name, Signal::SIGKILL)?;
         let mut node = self.nodes.remove(name).ok_or_else(|| missing(name))?;
         node.process.wait().map(drop).map_err(lab_failure)
+    }
+
+    /// Ends a node alone by a signal, and waits until it has ended; its host stays.
+    ///
+    /// # Errors
+    /// If none runs, or it does not end.
+    pub async fn end_node(&mut self, name: &str, signal: Signal) -> Result<(), Failure> {
+        self.signal(name, signal)?;
+        let mut node = self.nodes.remove(name).ok_or_else(|| missing(name))?;
+        awaited(&format!("the node of {name} ends"), async || {
+            node.process.try_wait().map_err(lab_failure).map(|ended| ended.map(drop))
+        })
+        .await
+    }
+
+    fn signal(&self, name: &str, signal: Signal) -> Result<(), Failure> {
+        kill(Pid::from_raw(self.pid(name)?.cast_signed()), signal).map_err(lab_failure)
     }
 
     /// Wipes a host's disk; no node runs on it.

@@ -17,18 +17,22 @@
 //! | `report` | the table for people and the document for programs |
 //! | [`faults`] | faults put in on purpose, and what `consort why` must say |
 //! | `idle` | what nodes cost that have nothing to do |
+//! | [`upheaval`] | nodes that end and come again, and a network in two halves |
+//! | `grown` | what a host holds and says in a large overlay, simulated |
 //!
 //! Refuses to know how paths are found: it asks the daemons as any user would, and sends frames through the hosts' own sockets.
 
 pub mod args;
 pub mod crew;
 pub mod faults;
+mod grown;
 mod idle;
 pub mod kinds;
 pub mod pair;
 mod pairs;
 mod report;
 pub mod roam;
+pub mod upheaval;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
@@ -56,6 +60,10 @@ const FAULTS_AT_ONCE: usize = 3;
 /// Runs the measurement: outside a lab it enters one.
 pub(super) fn run(args: &ReachArgs, json: bool) -> Result<Exit, Failure> {
     let plan = args.plan()?;
+    if let args::Plan::Grown { hosts } = plan {
+        Output { json }.document(&grown::simulate(hosts), grown::Grown::for_people)?;
+        return Ok(Exit::Done);
+    }
     if enter::directory().is_none() {
         return match &plan {
             args::Plan::Faults { names, .. } => all_faults(names, args, json),
@@ -67,6 +75,16 @@ pub(super) fn run(args: &ReachArgs, json: bool) -> Result<Exit, Failure> {
             args::Plan::Idle { nodes, seconds } => {
                 let cost = idle::measure(*nodes, *seconds).await?;
                 Output { json }.document(&cost, idle::Cost::for_people)?;
+            }
+            args::Plan::Upheaval { nodes, partition } => {
+                let upheavals = upheaval::measure(*nodes, *partition).await?;
+                Output { json }.document(&upheavals, upheaval::Upheavals::for_people)?;
+                if !upheavals.all_well() {
+                    return Ok(Exit::Failed);
+                }
+            }
+            args::Plan::Grown { hosts } => {
+                Output { json }.document(&grown::simulate(*hosts), grown::Grown::for_people)?;
             }
             args::Plan::Faults { names, within } => {
                 let one =

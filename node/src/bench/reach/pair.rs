@@ -242,8 +242,7 @@ impl Conversation {
 /// # Errors
 /// If one of them refuses, or the second does not hear of the network.
 pub async fn join_both(clients: &(Client, Client), network: &str) -> Result<(IpAddr, IpAddr), Failure> {
-    let body = NetCreateBody { name: network.to_owned(), ipv4: None, ipv6: None, mtu: None };
-    let _: Network = clients.0.post("/v1/nets", &body).await?;
+    create(&clients.0, network).await?;
     join(&clients.0, network).await?;
     awaited(&format!("the other host hears of {network}"), async || {
         match join(&clients.1, network).await {
@@ -262,13 +261,22 @@ pub async fn join_both(clients: &(Client, Client), network: &str) -> Result<(IpA
     .await
 }
 
-async fn join(client: &Client, name: &str) -> Result<(), Failure> {
+/// Makes a network.
+pub(super) async fn create(client: &Client, name: &str) -> Result<(), Failure> {
+    let body = NetCreateBody { name: name.to_owned(), ipv4: None, ipv6: None, mtu: None };
+    let _: Network = client.post("/v1/nets", &body).await?;
+    Ok(())
+}
+
+/// Puts a host on a network it has heard of.
+pub(super) async fn join(client: &Client, name: &str) -> Result<(), Failure> {
     let body = NetJoinBody { ipv4: None, device: None };
     let _: Network = client.post(&format!("/v1/nets/{}/join", segment(name)), &body).await?;
     Ok(())
 }
 
-async fn address(client: &Client, name: &str) -> Result<Option<IpAddr>, Failure> {
+/// A host's address on a network, as it is now.
+pub(super) async fn address(client: &Client, name: &str) -> Result<Option<IpAddr>, Failure> {
     let network: Network = client.get(&format!("/v1/nets/{}", segment(name))).await?;
     let device = network.standalone.and_then(|standalone| standalone.device);
     let address = device.and_then(|device| device.ipv4);
@@ -287,13 +295,22 @@ async fn bind(crew: &mut Crew, host: &str, address: IpAddr) -> Result<UdpSocket,
 }
 
 /// What a network says that does not work yet, and a socket that has nothing.
-fn ignore_refusals<T>(result: io::Result<T>) -> io::Result<Option<T>> {
-    use io::ErrorKind::{ConnectionRefused, HostUnreachable, NetworkDown, NetworkUnreachable, WouldBlock};
+pub(super) fn ignore_refusals<T>(result: io::Result<T>) -> io::Result<Option<T>> {
+    use io::ErrorKind::{
+        AddrNotAvailable, ConnectionRefused, HostUnreachable, NetworkDown, NetworkUnreachable, WouldBlock,
+    };
     match result {
         Ok(value) => Ok(Some(value)),
         Err(error)
-            if [ConnectionRefused, HostUnreachable, NetworkDown, NetworkUnreachable, WouldBlock]
-                .contains(&error.kind()) =>
+            if [
+                AddrNotAvailable,
+                ConnectionRefused,
+                HostUnreachable,
+                NetworkDown,
+                NetworkUnreachable,
+                WouldBlock,
+            ]
+            .contains(&error.kind()) =>
         {
             Ok(None)
         }
@@ -301,6 +318,6 @@ fn ignore_refusals<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     }
 }
 
-fn milliseconds(time: Duration) -> u64 {
+pub(super) fn milliseconds(time: Duration) -> u64 {
     u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
 }

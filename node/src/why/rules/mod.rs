@@ -25,8 +25,8 @@ use super::code::Code;
 use super::explanation::Finding;
 use super::facts::{Facts, Nat, Path};
 
-/// A record of that age was not renewed five times (`consort_overlay::RECORD_LIFETIME`).
-const RECORD_OLD_S: u32 = 300;
+/// A record of that age was not renewed three times (`consort_overlay::RECORD_LIFETIME`).
+const RECORD_OLD_S: u32 = 900;
 
 pub(super) struct Rule {
     code: Code,

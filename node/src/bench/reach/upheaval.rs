@@ -30,7 +30,7 @@ use crate::failure::Failure;
 
 /// The name of the site, and of the network.
 const SITE: &str = "far";
-const NETWORK: &str = "all";
+const NETWORK: &str = "meadow";
 /// Any ports: nothing else is on the network.
 const ECHO_PORT: u16 = 7;
 const TALK_PORT: u16 = 8;

@@ -169,15 +169,19 @@ pub(super) fn exists(name: &str) -> Result<bool, Failure> {
     }
 }
 
+/// Names that the kernel keeps for itself: each device's settings are a directory beside these two.
+const KEPT_NAMES: [&str; 4] = [".", "..", "all", "default"];
+
 /// Checks a name given by a user.
 pub(super) fn check_name(name: &str) -> Result<(), Failure> {
     let good = |byte: u8| byte.is_ascii_alphanumeric() || b"-_.".contains(&byte);
     let fits = (1..=NAME_BYTES_MAX).contains(&name.len());
-    if fits && name.bytes().all(good) && name != "." && name != ".." {
+    if fits && name.bytes().all(good) && !KEPT_NAMES.contains(&name) {
         return Ok(());
     }
-    Err(Failure::input("bad_device", format!("`--device`: `{name}` cannot be the name of a device"))
-        .remedy(format!("give 1 to {NAME_BYTES_MAX} letters, digits, '-', '_' or '.'")))
+    Err(Failure::input("bad_device", format!("`--device`: `{name}` cannot be the name of a device")).remedy(
+        format!("give 1 to {NAME_BYTES_MAX} letters, digits, '-', '_' or '.', and neither all nor default"),
+    ))
 }
 
 /// The name of the device for a network of this name: the same, where it fits and is free.
@@ -265,7 +269,8 @@ mod tests {
         for good in ["office", "vpn0", "a-b_c.d", "fifteen-bytes-x"] {
             assert!(check_name(good).is_ok(), "{good}");
         }
-        for bad in ["", ".", "..", "a/b", "a b", "tap%d", "a:b", "sixteen-bytes-xx", "büro"] {
+        for bad in ["", ".", "..", "a/b", "a b", "tap%d", "a:b", "sixteen-bytes-xx", "büro", "all", "default"]
+        {
             assert_eq!(check_name(bad).unwrap_err().code, "bad_device", "{bad}");
         }
     }

@@ -9,8 +9,8 @@ use std::io;
 use std::ops::Range;
 use std::time::Duration;
 
-/// How long after it is ready a node has its first connections, and its first exchanges behind it.
-pub const SETTLED_AFTER: Duration = Duration::from_secs(3);
+/// How long after it is ready a node has its first connections and exchanges behind it: some tenths of a second, and more on a long way.
+pub const SETTLED_AFTER: Duration = Duration::from_secs(1);
 
 /// Unmaps what is mapped of this program's file and is the same as in the file.
 ///

@@ -78,7 +78,7 @@ Anonymous:             0 kB
     #[test]
     fn only_what_is_as_in_the_file_is_given_back() {
         assert_eq!(clean(MAPS, "/usr/bin/consort"), [0x1000..0x3000, 0x3000..0x8000]);
-        assert_eq!(clean("", "/usr/bin/consort"), []);
+        assert!(clean("", "/usr/bin/consort").is_empty());
     }
 
     #[test]

@@ -33,7 +33,7 @@ use consort_lab::{reexec, usage};
 use crate::cli::output::Output;
 use crate::demo::stage::lab_failure;
 use crate::failure::{Exit, Failure};
-use args::{LinksArgs, Plan};
+use args::{LinksArgs, Measure, Plan};
 use contender::Role;
 use field::{Absent, Field};
 use report::Report;
@@ -90,6 +90,9 @@ fn own_cpu(field: &Field) -> Result<Duration, Failure> {
 
 /// One round: each contender once, beginning with another each time.
 fn take_turns(plan: &Plan, round: u32, field: &mut Field, report: &mut Report) -> Result<(), Failure> {
+    if plan.measures.contains(&Measure::Idle) {
+        report.wake_ups.push(turn::wake_ups()?);
+    }
     let count = field.contenders.len();
     let mut fallen = Vec::new();
     for index in (0..count).map(|turn| (turn + round as usize) % count) {

@@ -62,6 +62,8 @@ pub(super) struct Report {
     pub(super) entries: Vec<Entry>,
     pub(super) absent: Vec<Absent>,
     pub(super) calibration: Option<Calibration>,
+    /// What four wake-ups take by themselves, in microseconds, for each round in which round trips were measured.
+    pub(super) wake_ups: Vec<f64>,
     pub(super) machine: MachineUsage,
     /// Of the processor time that went by: the generators' and the contenders'.
     pub(super) own_cpu: Duration,
@@ -103,6 +105,8 @@ pub(super) struct Finished {
     /// whatever else ran. Much more than in other runs means that the run was disturbed.
     foreign_part: f64,
     calibration: Option<Calibration>,
+    /// What the wake-ups of a round trip through user space take alone.
+    wake_ups_p50_us: Option<f64>,
     contenders: Vec<Row>,
     absent: Vec<Absent>,
     ours_of_best_layer2_peer: BTreeMap<&'static str, AgainstBest>,
@@ -142,6 +146,7 @@ impl Report {
             ours_of_best_layer2_peer: self.against_best(),
             bar: bar::stands(plan.ground, &self),
             calibration: self.calibration,
+            wake_ups_p50_us: (!self.wake_ups.is_empty()).then(|| median(&self.wake_ups)),
             absent: self.absent,
         }
     }
@@ -220,6 +225,11 @@ impl Finished {
         );
         text += "CPU: processes of both ends; MACHINE: all that ran, generators and kernel included; RTT p50/p99\n";
         text += &self.calibration.as_ref().map(Calibration::for_people).unwrap_or_default();
+        if let Some(wake_ups) = self.wake_ups_p50_us {
+            text += &format!(
+                "four sleeping threads woken one after the other, nothing else: p50 {wake_ups:.0} µs\n"
+            );
+        }
         for Absent { contender, reason } in &self.absent {
             text += &format!("{contender} did not take part: {reason}\n");
         }

@@ -89,6 +89,12 @@ fn costs(contender: &Contender, window: &Window<(Spent, MachineUsage), ()>) -> V
     values
 }
 
+/// The median time of the wake-ups that a round trip through a tunnel takes at the least, in microseconds.
+pub(super) fn wake_ups() -> Result<f64, Failure> {
+    let rounds = traffic::wake_ups().map_err(lab_failure)?;
+    Ok(quantile(rounds.iter().map(|time| time.as_secs_f64() * 1e6).collect(), 0.5))
+}
+
 fn quantiles(trips: &[Duration], p50: Figure, p99: Figure) -> Values {
     let micros = || trips.iter().map(|time| time.as_secs_f64() * 1e6).collect();
     vec![(p50, quantile(micros(), 0.5)), (p99, quantile(micros(), 0.99))]

@@ -327,8 +327,8 @@ impl Peers {
 
     /// Tells the data plane what it should know and does not; true if something wanted could not be learned.
     async fn tell(&mut self) -> bool {
-        let mut wanted = self.wanted.borrow_and_update().clone();
-        wanted.extend(self.ways.kept());
+        let wanted = self.wanted.borrow_and_update().clone();
+        let linked: BTreeSet<HostId> = self.ways.kept().into_iter().collect();
         let view = self.overlay.view().await.unwrap_or_default();
         // A host that has just begun has a record before it has described itself.
         let in_view: BTreeMap<HostId, Vec<u8>> = view
@@ -345,6 +345,7 @@ impl Peers {
                 || in_view.contains_key(&host)
                 || self.recent.contains_key(&host)
                 || relays.contains(&host)
+                || linked.contains(&host)
                 || self.observers.contains(&host);
             if !is_kept {
                 self.forget(host);

@@ -2,9 +2,10 @@
 //! measured by `consort bench relay`.
 
 use consort_node::bench::relay::field::{Field, UNCAPPED};
-use consort_node::control::api::{Operators, Reach, TopologyState};
+use consort_node::control::api::{Operators, Reach, TopologyState, Traffic};
 use consort_node::demo::stage::awaited;
 use consort_node::failure::Failure;
+use consort_node::topology::adapt::pattern::Pattern;
 use consort_node::why::{Code, Explanation};
 
 use crate::support::in_lab;
@@ -143,6 +144,22 @@ in_lab! {
         .await
         .unwrap();
         talk.goes_on().await.unwrap();
+        // Either end sees the whole matrix; who is not on the network sees nothing.
+        for (on, row) in [("h1", "h1"), ("h2", "h1")] {
+            let traffic: Traffic = field.crew.client(on).unwrap().get("/v1/nets/pair/traffic").await.unwrap();
+            let at = |name: &str| traffic.hosts.iter().position(|host| host.name == name).unwrap();
+            let (from, to) = (at(row), at("h2"));
+            assert!(traffic.bytes_per_s[from][to] > traffic.bytes_per_s[to][from], "{traffic:?}");
+            let Pattern::HotPair { mut hosts } = traffic.pattern else { panic!("{traffic:?}") };
+            hosts.sort();
+            assert_eq!(hosts, ["h1", "h2"]);
+        }
+        awaited("a host that is not on the network is told so, once it knows of it", async || {
+            let asked = field.crew.client("h3")?.get::<Traffic>("/v1/nets/pair/traffic").await;
+            Ok(asked.is_err_and(|failure| failure.code == "not_on_network").then_some(()))
+        })
+        .await
+        .unwrap();
         load.end().unwrap();
         talk.end().unwrap();
     }

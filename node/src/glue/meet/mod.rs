@@ -28,6 +28,7 @@ use consort_overlay::{CallError, HostId, Overlay, RpcRefusal, Stream};
 use consort_vswitch::path::{CandidateKind, NatKind, PathReason, PathView};
 use consort_vswitch::{DataPlane, Event};
 use tokio::sync::{Semaphore, watch};
+use tokio::task::JoinHandle;
 
 use super::mapping::Mapping;
 use super::peers::PeerNews;
@@ -156,7 +157,7 @@ impl Meet {
             Event::CandidatesChanged => self.candidates_changed(),
             Event::PathChanged { peer, path, reason } => {
                 tracing::info!(%peer, ?path, ?reason, "the path of a link changed");
-                if *reason == PathReason::Failover {
+                if *reason == PathReason::Failover && !matches!(path, Some(PathView::Direct { .. })) {
                     self.relays.doubt(*peer);
                 }
                 if path.is_none() {
@@ -331,16 +332,30 @@ impl Meet {
         links.iter().any(|link| link.peer == host && facts::is_wanted(link.state))
     }
 
-    /// Ends streams that are not needed any more. Runs until the daemon ends.
+    /// Ends streams that are not needed any more, and asks for hosts of static links that nothing is known of. Runs until the daemon ends.
     pub async fn run(self) {
         let mut tick = tokio::time::interval(LOOK_EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
+        let mut learning: Option<JoinHandle<()>> = None;
         loop {
             tick.tick().await;
+            if learning.as_ref().is_none_or(JoinHandle::is_finished) {
+                let this = self.clone();
+                learning = Some(tokio::spawn(async move { this.learn_kept().await }));
+            }
             for host in self.streams.hosts() {
                 if !self.is_wanted(host) || self.has_another_way(host) {
                     self.streams.end(host).await;
                 }
+            }
+        }
+    }
+
+    /// One after the other: a host that is away keeps nobody waiting but the next.
+    async fn learn_kept(&self) {
+        for host in self.ways.kept() {
+            if self.peers.known(host).is_none() && !self.peers.learn(host).await {
+                tracing::debug!(%host, "nothing is known of a host that a static link leads to");
             }
         }
     }

@@ -195,18 +195,18 @@ impl Gathering {
             let cut_off = pairs.len() - reached.len();
             return Err(lab_failure(format!("{cut_off} of {} pairs were never answered", pairs.len())));
         }
-        this.begin_talks().await?;
+        this.begin_talks()?;
         Ok(this)
     }
 
     /// A ring, which crosses at every step, and one that never does.
-    async fn begin_talks(&mut self) -> Result<(), Failure> {
+    fn begin_talks(&mut self) -> Result<(), Failure> {
         let count = self.members.len();
         for at in 0..count {
             for step in [1, 2] {
                 let to = (at + step) % count;
                 if to != at {
-                    let talk = Talk::begin(self, at, to).await?;
+                    let talk = Talk::begin(self, at, to)?;
                     self.talks.push(talk);
                 }
             }
@@ -368,7 +368,7 @@ struct Heard {
 }
 
 impl Talk {
-    async fn begin(gathering: &mut Gathering, from: usize, to: usize) -> Result<Self, Failure> {
+    fn begin(gathering: &mut Gathering, from: usize, to: usize) -> Result<Self, Failure> {
         let address = SocketAddr::new(gathering.members[to].address, TALK_PORT);
         let (near, far) = (gathering.members[from].name.clone(), gathering.members[to].name.clone());
         let far = gathering.crew.world().host(&far).map_err(lab_failure)?.host.netns();

@@ -56,6 +56,8 @@ pub struct Topologies {
 #[derive(Debug)]
 struct Shared {
     current: watch::Sender<Arc<Topology>>,
+    /// What `current` was read from. Whoever changes both holds it from asking the overlay on, so that no older answer comes last.
+    document: tokio::sync::Mutex<Option<Arc<Document>>>,
     refused: Mutex<Option<Refused>>,
 }
 
@@ -64,7 +66,14 @@ impl Topologies {
     #[must_use]
     pub fn new(overlay: Overlay) -> Self {
         let (current, _) = watch::channel(Arc::new(Topology::default()));
-        Self { overlay, shared: Arc::new(Shared { current, refused: Mutex::new(None) }) }
+        Self {
+            overlay,
+            shared: Arc::new(Shared {
+                current,
+                document: tokio::sync::Mutex::default(),
+                refused: Mutex::default(),
+            }),
+        }
     }
 
     /// What holds, now and from then on.
@@ -79,7 +88,13 @@ impl Topologies {
         Arc::clone(&self.shared.current.borrow())
     }
 
-    /// The document that holds.
+    /// What holds now, and the document it was read from.
+    pub async fn held(&self) -> (Option<Arc<Document>>, Arc<Topology>) {
+        let document = self.shared.document.lock().await;
+        (document.clone(), self.current())
+    }
+
+    /// The document that the overlay holds; it may be newer than what was read.
     ///
     /// # Errors
     /// If the overlay ended.
@@ -89,6 +104,7 @@ impl Topologies {
 
     /// Looks at what the overlay holds now; if that is another than before, links that adaptation added to the other are gone with it.
     pub async fn renew(&self) {
+        let mut read = self.shared.document.lock().await;
         let Ok(document) = self.document().await else { return };
         let topology = match document.as_ref().map(|document| std::str::from_utf8(document.body())) {
             None => Topology::default(),
@@ -101,7 +117,8 @@ impl Topologies {
                 Err(reason) => return tracing::error!(reason, "the topology that holds cannot be read"),
             },
         };
-        let version = document.map(|document| document.version());
+        let version = document.as_ref().map(|document| document.version());
+        *read = document;
         let changed = self.shared.current.send_if_modified(|held| {
             let same = **held == topology.with_added(held.added().clone());
             if !same {

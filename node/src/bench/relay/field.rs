@@ -3,6 +3,8 @@
 //! Owns: the crew, who is called what. Refuses to know: what is measured.
 
 use std::collections::BTreeMap;
+use std::fs;
+use std::io;
 use std::net::IpAddr;
 
 use consort_lab::case::{Case, World};
@@ -27,6 +29,19 @@ pub struct Field {
     pub ids: BTreeMap<String, String>,
 }
 
+/// Empties the state of a host that had its name in an earlier field of the same lab.
+fn forget(state: &std::path::Path) -> io::Result<()> {
+    for entry in fs::read_dir(state)? {
+        let entry = entry?;
+        if entry.file_type()?.is_dir() {
+            fs::remove_dir_all(entry.path())?;
+        } else {
+            fs::remove_file(entry.path())?;
+        }
+    }
+    Ok(())
+}
+
 impl Field {
     /// So many hosts, joined; `cable` as in a case file, `relay` as in the configuration.
     ///
@@ -38,6 +53,9 @@ impl Field {
         let text: String = (0..hosts).map(host).collect();
         let case = Case::parse(&text).map_err(|faults| lab_failure(format!("{faults:?}")))?;
         let mut crew = Crew::new(World::build(&case).map_err(lab_failure)?);
+        for name in crew.names() {
+            forget(crew.world().host(&name).map_err(lab_failure)?.host.state()).map_err(lab_failure)?;
+        }
         crew.start_overlay().await?;
         let mut ids = BTreeMap::new();
         for name in crew.names() {

@@ -22,8 +22,7 @@ use crate::topology::{Pair, Topology};
 /// The topology that holds, with the links of this node as they are.
 #[utoipa::path(get, path = "/v1/topology", responses((status = 200, body = TopologyState)))]
 pub(super) async fn show(State(node): State<Arc<Node>>) -> Answer<TopologyState> {
-    let document = node.topologies.document().await.map_err(stopped)?;
-    let topology = node.topologies.current();
+    let (document, topology) = node.topologies.held().await;
     let members = members(&node).await?;
     let standing = Standing { own: node.overlay.local_id(), up: links(&node) };
     Ok(Json(TopologyState {

@@ -1,11 +1,11 @@
 //! What a host holds and says as the overlay grows: the directory of records at any size, in virtual time and one thread.
 //!
-//! The [view](crate::view), its exchange and its pace are those that run; records are signed ones, messages are encoded and counted. Simplified: hosts do
+//! The `view`, its exchange and its pace are those that run; records are signed ones, messages are encoded and counted. Simplified: hosts do
 //! not leave, nothing is lost, a round trip takes no time, signatures are not checked again, and each host keeps [`NEIGHBOURS_WANTED`] connections and
 //! those that others make to it. A search goes by views as Kademlia's does by its table, which is filled from the view: the three nearest at a time, until
 //! the twenty nearest that were heard of have answered.
 //!
-//! What requests and pings add per message is not simulated but measured on the wire of real nodes ([`CALL_BYTES`], [`PING_BYTES`]).
+//! What requests and pings add per message is not simulated but estimated (`CALL_BYTES`, `PING_BYTES`).
 
 use crate::{
     clock::UnixSeconds,

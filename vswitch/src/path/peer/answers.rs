@@ -38,6 +38,10 @@ impl Peer {
         let seen = origin.token.is_none().then_some(origin.address);
         let reply = Probe { kind: ProbeKind::Reply, tag: self.tag_out, serial: probe.serial, address: seen };
         self.send(shared, back, reply, None);
+        if flags.nominate && !self.first {
+            // Also a way that is not allowed yet: the reply ends the nomination, which is not said again when it is.
+            self.nominated = Some(origin);
+        }
         let Some(place) = known.or_else(|| self.add_heard(shared, origin)) else { return };
         let track = &mut self.tracks[place];
         track.arrived(now);
@@ -49,7 +53,6 @@ impl Peer {
             track.restart(now);
         }
         if flags.nominate && !self.first {
-            self.nominated = Some(origin);
             self.reconsider(shared, now, PathReason::Nominated);
         }
     }

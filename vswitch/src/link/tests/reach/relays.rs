@@ -117,6 +117,33 @@ fn from_relay_to_direct_not_a_frame_is_lost() {
     }
 }
 
+/// One end is told before the other that a direct path is allowed, whichever end it is that chooses for both.
+#[test]
+fn a_direct_path_is_taken_by_both_though_one_was_allowed_it_later() {
+    for (seed, order) in [(15, [(3, 4), (4, 3)]), (16, [(4, 3), (3, 4)])] {
+        let mut world = World::with(seed, &["public", "public"]);
+        world.allow_relaying(0, 1_000_000_000);
+        let ways = world.relay(3, 4, &[0]);
+        for (at, of) in order {
+            world.name(at, of);
+            let peer = world.hosts[of].peer;
+            world.hosts[at].links.set_direct(world.now, peer, false);
+        }
+        give(&mut world, &[ways]);
+        world.want(3, 4);
+        assert!(world.until(Duration::from_secs(5), |world| world.relayed(3, 4)));
+        talk(&mut world, 0, 200);
+        for (at, of) in order {
+            let (peer, theirs) = (world.hosts[of].peer, world.hosts[of].links.own_paths());
+            world.hosts[at].links.set_direct(world.now, peer, true);
+            world.hosts[at].links.set_candidates(world.now, peer, &theirs.candidates(), None);
+            talk(&mut world, 0, 40);
+        }
+        let both = world.until(Duration::from_secs(5), |world| world.direct(3, 4));
+        assert!(both, "{order:?} {:#?} {:#?}", world.paths(3, 4), world.paths(4, 3));
+    }
+}
+
 #[test]
 fn a_chain_of_relays_is_one_path_and_stays_sealed() {
     let mut world = World::with(31, &["symmetric-random", "carrier-symmetric"]);

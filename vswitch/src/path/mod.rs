@@ -128,7 +128,8 @@ impl Shared {
             return None;
         }
         let id = loop {
-            self.last_socket = self.last_socket.checked_add(1).unwrap_or(1);
+            self.last_socket =
+                if self.last_socket + 1 < SocketId::SECOND.0 { self.last_socket + 1 } else { 1 };
             if !self.sockets.contains(&SocketId(self.last_socket)) {
                 break SocketId(self.last_socket);
             }

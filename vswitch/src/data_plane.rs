@@ -316,6 +316,14 @@ impl DataPlane {
         if taken { Ok(()) } else { Err(PeerError::Grant) }
     }
 
+    /// Says something to a peer's node, sealed, over whatever way the link has: there an [`Event::Said`](crate::Event::Said). False where there
+    /// is no link, or nothing or more than [`NOTE_BYTES_MAX`](crate::NOTE_BYTES_MAX) bytes to say. It may be lost.
+    pub fn say(&self, peer: HostId, body: &[u8]) -> bool {
+        let Ok(index) = self.inner.switch.peer(peer) else { return false };
+        let now = clock::now();
+        self.inner.keeper.with_links(|links| links.say(now, index, body))
+    }
+
     /// Answers an [`Event::ChannelRequested`](crate::Event::ChannelRequested): for how long the peer's grant holds, or why not.
     pub fn answer_channel(&self, request: ChannelRequest, answer: Result<Duration, GrantRefusal>) {
         let now = clock::now();

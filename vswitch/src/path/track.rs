@@ -72,6 +72,7 @@ pub(super) struct Track {
     answers: u32,
     loss: f32,
     heard: Option<Instant>,
+    answered: Option<Instant>,
     sent: u32,
     last_sent: Option<Instant>,
 }
@@ -89,6 +90,7 @@ impl Track {
             answers: 0,
             loss: 0.0,
             heard: None,
+            answered: None,
             sent: 0,
             last_sent: None,
         }
@@ -122,6 +124,11 @@ impl Track {
 
     pub(super) fn heard_at(&self) -> Option<Instant> {
         self.heard
+    }
+
+    /// When a probe was last answered: it worked both ways.
+    pub(super) fn answered_at(&self) -> Option<Instant> {
+        self.answered
     }
 
     pub(super) fn last_sent(&self) -> Option<Instant> {
@@ -191,6 +198,7 @@ impl Track {
             self.count(false);
         }
         self.answers = self.answers.saturating_add(1);
+        self.answered = Some(now);
         self.heard(now);
         true
     }

@@ -32,6 +32,7 @@ pub struct Server {
     ways: Ways,
     wanted: Wanted,
     relays: bool,
+    peers_max: usize,
     /// Hosts that legs begin or end at, and until when the data plane must know them: at most [`TOKENS_MAX`].
     served: Arc<Mutex<BTreeMap<HostId, Instant>>>,
 }
@@ -48,13 +49,20 @@ impl Server {
         allowed: Option<resolved::Relay>,
     ) -> Self {
         data.set_relay(policy(allowed));
-        Self { me, data, peers, ways, wanted, relays: allowed.is_some(), served: Arc::default() }
+        let peers_max = policy(allowed).peers_max;
+        Self { me, data, peers, ways, wanted, relays: allowed.is_some(), peers_max, served: Arc::default() }
     }
 
     /// Whether it relays at all.
     #[must_use]
     pub fn relays(&self) -> bool {
         self.relays
+    }
+
+    /// Whether two more would be more than half of those whom its owner lets it serve: that half is for hosts that have no other path.
+    #[must_use]
+    pub fn is_half_full(&self) -> bool {
+        (self.data.snapshot().relay.hosts + 2) * 2 > self.peers_max
     }
 
     /// Opens a leg for `asker`, the end that sends, or says why not.

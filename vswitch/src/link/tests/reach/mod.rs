@@ -4,5 +4,6 @@ mod failures;
 mod hostile;
 mod matrix;
 mod relays;
+mod roaming;
 mod searches;
 mod world;

@@ -38,8 +38,13 @@ const READS_PER_TURN: usize = 64;
 /// Bytes sent from the backlog before other queues and the socket get their turn: a tenth of a millisecond of sealing and
 /// sending, which whatever else comes to this worker has to wait at most.
 const SENT_BYTES_PER_TURN: usize = 64 * 1024;
-/// Full receive calls before ports get their turn.
-const RECEIVES_PER_TURN: usize = 4;
+/// Runs of datagrams received before ports get their turn.
+const RUNS_PER_TURN: usize = 4 * RECEIVE_MAX;
+/// Runs asked for where one comes at a time: with two the kernel itself sees that there is no second, without another call.
+const RUNS_ASKED_MIN: usize = 2;
+/// A worker that waited longer than this had nothing to do before: what it was woken by goes at once, before it looks for company.
+/// Less is what a wait takes that finds something ready.
+const RESTED: Duration = Duration::from_micros(5);
 /// A super-frame with its virtio header: 64 KiB of packet and Ethernet header with tags.
 const FRAME_BYTES: usize = 65_536 + 64 + HEADER_BYTES;
 
@@ -110,6 +115,8 @@ pub(crate) struct Worker {
     egress: Egress,
     joiner: Joiner<PortId>,
     arena: Box<[u8]>,
+    /// Runs of datagrams the next receive call is asked for: about as many as the last ones gave.
+    asked: usize,
     backlog: Backlog,
     /// For a frame that is cut out of a super-frame and does not fit one datagram.
     scratch: Box<[u8]>,
@@ -145,6 +152,7 @@ impl Worker {
             egress: Egress::new(number),
             joiner: Joiner::new(),
             arena: vec![0; ARENA_BYTES].into(),
+            asked: RUNS_ASKED_MIN,
             backlog: Backlog::new(FRAME_BYTES),
             scratch: vec![0; FRAME_BYTES].into(),
             arrivals: Vec::new(),
@@ -168,7 +176,9 @@ impl Worker {
                 tracing::error!(%error, worker = self.number, "waiting for frames failed; the worker ends");
                 return;
             }
-            let now = clock::now();
+            let woken = clock::now();
+            let rested = woken.saturating_duration_since(now) > RESTED;
+            let now = woken;
             if !ready.is_empty() {
                 awake_until = now + self.shared.busy_poll;
             }
@@ -185,7 +195,7 @@ impl Worker {
                     WAKER => self.waker.clear(),
                     SOCKET => self.receive(now, SocketId::MAIN),
                     token if token >= FIRST_OTHER_SOCKET => self.receive(now, other_socket(token)),
-                    token => self.read_port(now, token),
+                    token => self.read_port(now, token, rested),
                 }
             }
             self.send_backlog(now);
@@ -248,23 +258,27 @@ impl Worker {
     // ── from the network to ports ──
 
     fn receive(&mut self, now: Instant, socket: SocketId) {
-        for _ in 0..RECEIVES_PER_TURN {
-            let taken = self.receive_once(now, socket);
+        let mut runs = 0;
+        while runs < RUNS_PER_TURN {
+            let asked = self.asked;
+            let taken = self.receive_once(now, socket, asked);
             self.deliver(now);
-            if taken < RECEIVE_MAX {
+            self.asked = if taken < asked { taken.max(RUNS_ASKED_MIN) } else { RECEIVE_MAX.min(2 * asked) };
+            if taken < asked {
                 break;
             }
+            runs += taken;
         }
     }
 
-    /// Opens what one receive call gives; how many runs of datagrams that was.
-    fn receive_once(&mut self, now: Instant, id: SocketId) -> usize {
+    /// Opens what one receive call gives that is asked for so many runs of datagrams; how many there were.
+    fn receive_once(&mut self, now: Instant, id: SocketId, asked: usize) -> usize {
         let Self { shared, routes, socket, sockets, listened, ingress, arena, arrivals, joined, .. } = self;
         let inbox = &shared.keeper.inbox;
         let mut out = Out { own: socket, others: sockets.value() };
         let from = if id == SocketId::MAIN { Some(&*socket) } else { listened.get(&id) };
         let Some(from) = from else { return 0 };
-        let taken = from.receive(arena, |start, received, buffer| {
+        let taken = from.receive(arena, asked, |start, received, buffer| {
             if received.cut {
                 return shared.refusals.cut_by_kernel.one();
             }
@@ -325,7 +339,18 @@ impl Worker {
         let (ports, counters, queue) = (&**ports.value(), &*shared.counters, *number);
         let mut write =
             |port: PortId, slices: &[IoSlice<'_>]| write_port(ports, port, queue, slices, counters);
+        // Whose frame the joiner took last: what continues it goes where it went, and is not judged again.
+        let mut source = None;
+        let mut alike = 0;
         for Arrival { peer, network, place } in arrivals.drain(..) {
+            if let Place::Arena(received) = place
+                && source == Some((peer, network))
+                && joiner.extend(arena, received)
+            {
+                alike += 1;
+                continue;
+            }
+            source = None;
             let frame = match place {
                 Place::Arena(received) => &arena[received.start..received.end],
                 Place::Joined(start, end) => &joined[start..end],
@@ -343,27 +368,35 @@ impl Worker {
                 }
             };
             match switch.from_peer(now, peer, network, frame) {
-                Decision::Port(port) => to(port),
+                Decision::Port(port) => {
+                    to(port);
+                    source = Some((peer, network));
+                }
                 Decision::Many(egress) => egress.ports().for_each(to),
                 // Links' frames never go to links, and peers are not answered.
                 Decision::Peer(..) | Decision::Answer(_) | Decision::Drop(_) => {}
             }
         }
+        switch.alike(alike);
         joiner.flush(arena, &mut write);
         joined.clear();
     }
 
     // ── from ports to everywhere ──
 
-    /// Moves what a queue holds to the backlog, at most [`READS_PER_TURN`] frames.
-    fn read_port(&mut self, now: Instant, token: u64) {
+    /// Moves what a queue holds to the backlog, at most [`READS_PER_TURN`] frames. What a rested worker finds first is sent before it
+    /// asks for more: mostly there is none, and to learn that takes a call.
+    fn read_port(&mut self, now: Instant, token: u64, rested: bool) {
         let (id, queue) = port_of(token);
-        let Some(port) = self.watched.get(&id) else { return };
-        for _ in 0..READS_PER_TURN {
+        let Some(port) = self.watched.get(&id).map(Arc::clone) else { return };
+        for number in 0..READS_PER_TURN {
             match port.queues[queue].read(self.backlog.room()) {
                 Ok(len) => {
                     let dropped = self.backlog.push(now, id, queue, len, HEADER_BYTES);
                     self.shared.counters.backlog_full.add(dropped);
+                    if rested && number == 0 {
+                        self.send_backlog(now);
+                    }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}

@@ -9,6 +9,7 @@ mod mapping;
 mod meet;
 mod net;
 mod overlay;
+mod rates;
 mod reach;
 mod slice;
 mod support;

@@ -33,8 +33,8 @@ use crate::{
         RelayCounters, Routes,
     },
     path::{
-        Candidate, LineSnapshot, LocalPaths, PathsSnapshot, PeerNat, RelayLeg, RelayPolicy, RelayRefusal, RelaySnapshot,
-        RelayTokens, RelayedPath,
+        Candidate, LineSnapshot, LocalPaths, PathsSnapshot, PeerNat, RelayLeg, RelayPolicy, RelayRefusal,
+        RelaySnapshot, RelayTokens, RelayedPath,
     },
     session::{CALM_PER_SECOND, Costs, Identity, PublicKey},
     switch::{NetworkConfig, NetworkId, PortConfig, PortId, SetNetworkError, Switch, SwitchSnapshot},

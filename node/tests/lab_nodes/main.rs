@@ -4,6 +4,7 @@
 
 mod crash;
 mod demo;
+mod follow;
 mod local_link;
 mod mapping;
 mod meet;

@@ -127,7 +127,10 @@ mod tests {
         let to = std::net::UdpSocket::bind(local).unwrap();
         let (via, others) = (Via::direct(to.local_addr().unwrap()), Sockets::new());
         let (pacer, counters, now) = (RefCell::default(), WorkerCounters::default(), crate::testing::now());
-        let mut out = Out { pacing: Some(Pacing { now, pacer: &pacer, counters: &counters }), ..Out::plain(&own, &others) };
+        let mut out = Out {
+            pacing: Some(Pacing { now, pacer: &pacer, counters: &counters }),
+            ..Out::plain(&own, &others)
+        };
         let line = Line::new(now, 800_000);
         let mut send = |word: u8| out.transmit_over(&line, &via, &[word; 1000], 1000);
         use Transmitted::{OverRate, Sent};
@@ -135,7 +138,10 @@ mod tests {
         let waits = pacer.borrow().next_at();
         assert_eq!(waits, Some(now + std::time::Duration::from_millis(10)));
         let late = now + std::time::Duration::from_millis(30);
-        let mut out = Out { pacing: Some(Pacing { now: late, pacer: &pacer, counters: &counters }), ..Out::plain(&own, &others) };
+        let mut out = Out {
+            pacing: Some(Pacing { now: late, pacer: &pacer, counters: &counters }),
+            ..Out::plain(&own, &others)
+        };
         assert_eq!(out.transmit_over(&line, &via, &[5; 1000], 1000), Sent);
         let mut bytes = [0; 1000];
         let came: Vec<u8> = (0..4).map(|_| to.recv(&mut bytes).map(|_| bytes[0]).unwrap()).collect();

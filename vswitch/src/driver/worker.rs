@@ -271,8 +271,9 @@ impl Worker {
 
     /// Opens what one receive call gives; how many runs of datagrams that was.
     fn receive_once(&mut self, now: Instant, id: SocketId) -> usize {
-        let Self { shared, routes, socket, sockets, listened, ingress, arena, arrivals, joined, pacer, .. } =
-            self;
+        let Self {
+            shared, routes, socket, sockets, listened, ingress, arena, arrivals, joined, pacer, ..
+        } = self;
         let inbox = &shared.keeper.inbox;
         let pacing = Pacing { now, pacer, counters: &shared.counters };
         let out = Out { own: socket, others: sockets.value(), pacing: Some(pacing) };

@@ -57,8 +57,9 @@ use crate::{
     HostId,
     entropy::Entropy,
     path::{
-        Candidate, LineSnapshot, LocalPaths, Need, Origin, PathOutput, Paths, PathsSnapshot, PeerNat, Probers, RelayLeg,
-        RelayPolicy, RelayRefusal, RelaySnapshot, RelayTable, RelayTokens, RelayedPath, SocketId, Via, Ways,
+        Candidate, LineSnapshot, LocalPaths, Need, Origin, PathOutput, Paths, PathsSnapshot, PeerNat,
+        Probers, RelayLeg, RelayPolicy, RelayRefusal, RelaySnapshot, RelayTable, RelayTokens, RelayedPath,
+        SocketId, Via, Ways,
     },
     session::{Cookies, Identity, Judgement, PublicKey, Received, SessionLimits},
     switch::{NetworkId, PeerIndex},

@@ -320,12 +320,17 @@ mod tests {
         relays.set_policy(now, policy());
         let tokens = relays.open(now, &leg(None), testing::peer(1), testing::peer(2), &mut entropy).unwrap();
         let slow = Arc::new(Line::new(now, 800_000));
-        let table = relays.take_table(ways, |peer| (peer == testing::peer(2)).then(|| Arc::clone(&slow))).unwrap();
+        let table =
+            relays.take_table(ways, |peer| (peer == testing::peer(2)).then(|| Arc::clone(&slow))).unwrap();
         let counters = RelayCounters::default();
         let from = Origin::direct(([192, 0, 2, 1], 9).into());
         let forward = || table.forward(now, &from, &mut run(tokens.incoming, 1000), 1000, &counters);
         let times: Vec<_> = (0..4).filter_map(|_| forward()).map(|(_, at)| at - now).collect();
-        assert_eq!(times, [0, 10, 20].map(Duration::from_millis), "ten milliseconds each, and no wait beyond twenty");
+        assert_eq!(
+            times,
+            [0, 10, 20].map(Duration::from_millis),
+            "ten milliseconds each, and no wait beyond twenty"
+        );
         let counts = counters.read();
         assert_eq!((counts.datagrams, counts.over_link_rate, counts.over_rate), (3, 1, 0));
     }

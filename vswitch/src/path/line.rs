@@ -171,7 +171,10 @@ mod tests {
         let (fast, slow) = (Arc::new(Line::new(now, 80_000_000)), Arc::new(Line::new(now, 8_000_000)));
         assert_eq!(admit_both([None, None], now, 10_000, 10), Ok(now));
         assert_eq!(admit_both([Some(&fast), Some(&slow)], now, 10_000, 10), Ok(now));
-        assert_eq!(admit_both([Some(&fast), Some(&slow)], now, 10_000, 10), Ok(now + Duration::from_millis(10)));
+        assert_eq!(
+            admit_both([Some(&fast), Some(&slow)], now, 10_000, 10),
+            Ok(now + Duration::from_millis(10))
+        );
         assert_eq!(admit_both([Some(&fast), Some(&slow)], now, 10_000, 10), Ok(now + WAIT_MAX));
         assert_eq!(admit_both([Some(&fast), Some(&slow)], now, 10_000, 10), Err(1));
     }

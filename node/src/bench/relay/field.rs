@@ -126,7 +126,11 @@ impl Field {
     ///
     /// # Errors
     /// If one of them refuses.
-    pub async fn common_network(&self, name: &str, hosts: &[String]) -> Result<BTreeMap<String, IpAddr>, Failure> {
+    pub async fn common_network(
+        &self,
+        name: &str,
+        hosts: &[String],
+    ) -> Result<BTreeMap<String, IpAddr>, Failure> {
         let clients: Vec<_> = hosts.iter().map(|host| self.crew.client(host)).collect::<Result<_, _>>()?;
         for (number, client) in clients.iter().enumerate() {
             if number == 0 {

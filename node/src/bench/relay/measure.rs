@@ -65,7 +65,8 @@ pub(super) async fn rates(rounds: u32) -> Result<Rates, Failure> {
     let mut field = Field::of(3, "", UNCAPPED).await?;
     let (_, there) = field.network("pair", "h1", "h2").await?;
     let (mut link, mut link_relayed, mut transit) = (Vec::new(), Vec::new(), Vec::new());
-    let capped = |a: &str, b: &str| format!("[[link]]\nbetween = [\"{a}\", \"{b}\"]\nrate = \"{CAP_MBIT}Mbit/s\"");
+    let capped =
+        |a: &str, b: &str| format!("[[link]]\nbetween = [\"{a}\", \"{b}\"]\nrate = \"{CAP_MBIT}Mbit/s\"");
     for round in 0..rounds {
         field.shape("shape = \"mesh\"", &capped("h1", "h2")).await?;
         field.direct("h1", "h2").await?;
@@ -75,7 +76,8 @@ pub(super) async fn rates(rounds: u32) -> Result<Rates, Failure> {
         link_relayed.push(rate(&mut field, there).await?);
         let file = field.file("shape = \"star\"\nhubs = \"h0\"", "");
         let id = format!("h0 = \"{}\"", field.ids["h0"]);
-        let file = file.replace(&id, &format!("h0 = {{ id = \"{}\", rate = \"{CAP_MBIT}Mbit/s\" }}", field.ids["h0"]));
+        let file = file
+            .replace(&id, &format!("h0 = {{ id = \"{}\", rate = \"{CAP_MBIT}Mbit/s\" }}", field.ids["h0"]));
         field.take(file).await?;
         field.over("h1", "h2", 1).await?;
         transit.push(rate(&mut field, there).await?);
@@ -108,7 +110,12 @@ async fn rate(field: &mut Field, there: IpAddr) -> Result<f64, Failure> {
 }
 
 /// A ring of so many hosts; between opposite ones there are `hops` on either side. The last of the way in use dies, each turn anew.
-pub(super) async fn failover(hosts: usize, hops: usize, rounds: u32, bar: Duration) -> Result<Failover, Failure> {
+pub(super) async fn failover(
+    hosts: usize,
+    hops: usize,
+    rounds: u32,
+    bar: Duration,
+) -> Result<Failover, Failure> {
     let mut field = Field::of(hosts, "", UNCAPPED).await?;
     field.shape("shape = \"ring\"", "").await?;
     let far = format!("h{}", hosts / 2);

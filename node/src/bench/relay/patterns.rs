@@ -95,9 +95,13 @@ pub(super) fn table(all: &[PatternFound]) -> String {
         if text.is_empty() {
             text.push_str("\n| pattern | taken for | wanted | star alone | adapted | part | first link | links | most of a host | gone or again | |\n|---|---|---|---|---|---|---|---|---|---|---|\n");
         }
-        let first = found.first_link_ms.map_or_else(|| "–".to_owned(), |ms| format!("{:.1} s", f64::from(u32::try_from(ms).unwrap_or(u32::MAX)) / 1000.0));
+        let first = found.first_link_ms.map_or_else(
+            || "–".to_owned(),
+            |ms| format!("{:.1} s", f64::from(u32::try_from(ms).unwrap_or(u32::MAX)) / 1000.0),
+        );
         let missed = found.missed();
-        let verdict = if missed.is_empty() { "kept".to_owned() } else { format!("MISSED: {}", missed.join(", ")) };
+        let verdict =
+            if missed.is_empty() { "kept".to_owned() } else { format!("MISSED: {}", missed.join(", ")) };
         let _never_fails = writeln!(
             text,
             "| {} | {} | {:.1} | {:.1} | {:.1} | {:.3} | {first} | {} | {} | {} | {verdict} |",

@@ -307,7 +307,10 @@ impl Adapter {
 }
 
 /// Whether the operator lets a direct link carry what goes between the two now: one that carries less is no gain, and need not be tried.
-#[expect(clippy::cast_precision_loss, reason = "rates of links are far below where a double loses what matters")]
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "rates of links are far below where a double loses what matters"
+)]
 fn carries(topology: &Topology, pair: Pair, bytes_per_s: f64) -> bool {
     let [a, b] = pair.hosts();
     topology.rate(a, b).is_none_or(|rate| rate.0 as f64 >= bytes_per_s * 8.0)

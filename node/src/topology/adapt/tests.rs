@@ -300,7 +300,11 @@ fn ends_that_ask_each_other_agree_whatever_each_ranks_first() {
             let now = Duration::from_secs(second);
             for leaf in 1..=LEAVES {
                 let others = (1..=LEAVES).filter(|other| *other != leaf);
-                let bytes = others.map(|other| (pair(leaf, other), 500_000 + u64::try_from(below(&mut rng, 90_000)).unwrap())).collect();
+                let bytes = others
+                    .map(|other| {
+                        (pair(leaf, other), 500_000 + u64::try_from(below(&mut rng, 90_000)).unwrap())
+                    })
+                    .collect();
                 let actions = adapters.get_mut(&host(leaf)).unwrap().observe(now, &bytes, &topology, &state);
                 for action in actions {
                     let Action::Add(wanted) = action else { panic!("nothing is dropped: {action:?}") };
@@ -319,7 +323,11 @@ fn ends_that_ask_each_other_agree_whatever_each_ranks_first() {
         }
         let of = |leaf: usize| adapters[&host(leaf)].added();
         for (a, b) in (1..=LEAVES).flat_map(|a| (a + 1..=LEAVES).map(move |b| (a, b))) {
-            assert_eq!(of(a).contains(&pair(a, b)), of(b).contains(&pair(a, b)), "seed {seed}: {a} and {b} disagree");
+            assert_eq!(
+                of(a).contains(&pair(a, b)),
+                of(b).contains(&pair(a, b)),
+                "seed {seed}: {a} and {b} disagree"
+            );
             let both_have_room = of(a).len() < links && of(b).len() < links;
             assert!(of(a).contains(&pair(a, b)) || !both_have_room, "seed {seed}: {a} and {b} have room");
         }

@@ -349,7 +349,10 @@ mod tests {
         assert!(said.contains("link h0 - h1  allowed, cost 10, up\n"), "{said}");
         assert!(said.contains("link h0 - h2  allowed, cost 10\n"), "{said}");
         assert!(said.contains("at most 1Mbit/s, 7 datagrams beyond that dropped here, down\n"), "{said}");
-        assert!(said.contains(&format!("host h1  {}  3 datagrams beyond that dropped here\n", host(1))), "{said}");
+        assert!(
+            said.contains(&format!("host h1  {}  3 datagrams beyond that dropped here\n", host(1))),
+            "{said}"
+        );
     }
 
     #[test]

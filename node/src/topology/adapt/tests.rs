@@ -302,7 +302,7 @@ fn ends_that_ask_each_other_agree_whatever_each_ranks_first() {
                 let others = (1..=LEAVES).filter(|other| *other != leaf);
                 let bytes = others
                     .map(|other| {
-                        (pair(leaf, other), 500_000 + u64::try_from(below(&mut rng, 90_000)).unwrap())
+                        (pair(leaf, other), 500_000 + u64::try_from(below(&mut rng, 5_000)).unwrap())
                     })
                     .collect();
                 let actions = adapters.get_mut(&host(leaf)).unwrap().observe(now, &bytes, &topology, &state);

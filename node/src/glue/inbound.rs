@@ -135,6 +135,7 @@ impl Inbound {
                 }
                 None => reply.refuse_malformed(),
             },
+            protocols::ADAPT => member.adapting.request(from, &body, reply),
             protocols::DESCRIBE => reply.send(member.description().encode()),
             protocols::PROGRESS => match progress::decode_request(&body) {
                 Some(slice) => {

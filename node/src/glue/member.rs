@@ -27,7 +27,7 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use zeroize::Zeroizing;
 
-use super::adapting::Adapting;
+use super::adapting::{Adapting, AdaptingHandle};
 use super::clock;
 use super::describe::Description;
 use super::engine::{self, Driver, Effects, EngineHandle};
@@ -87,6 +87,8 @@ pub struct Member {
     pub topology: watch::Receiver<Arc<Topology>>,
     /// Finds paths to other hosts.
     pub meet: Meet,
+    /// Takes what other hosts want of links that follow the traffic.
+    pub adapting: AdaptingHandle,
     tasks: Mutex<JoinSet<()>>,
 }
 
@@ -141,7 +143,7 @@ impl Start<'_> {
         let loop_ = Driver::new(core, inputs, effects);
 
         let mut tasks = JoinSet::new();
-        let (fatal, me) = (self.fatal, self.overlay.local_id());
+        let fatal = self.fatal;
         tasks.spawn(async move {
             if let Err(failure) = loop_.run().await {
                 // The daemon takes the first failure and ends; there is no second.
@@ -166,7 +168,9 @@ impl Start<'_> {
         tasks.spawn(peers.run());
         tasks.spawn(meet.relays.clone().run());
         tasks.spawn(meet.clone().run());
-        tasks.spawn(Adapting::new(me, data.clone(), self.topologies, meet.clone()).run());
+        let (links, adapting) =
+            Adapting::new(self.overlay.clone(), data.clone(), self.topologies, meet.clone());
+        tasks.spawn(links.run());
         if self.config.map_ports {
             tasks.spawn(mapping.run());
         }
@@ -190,6 +194,7 @@ impl Start<'_> {
             news,
             topology: self.topology,
             meet,
+            adapting,
             tasks: Mutex::new(tasks),
         })
     }

@@ -414,7 +414,8 @@ impl Peers {
             direct,
             keep: self.ways.keeps(host),
         };
-        match self.data.set_peer(told) {
+        let rate = self.ways.link_rate(host);
+        match self.data.set_peer(told).and_then(|()| self.data.set_link_rate(host, rate)) {
             Ok(()) => true,
             Err(error) => {
                 tracing::warn!(%host, %error, "the data plane does not take the host");

@@ -5,6 +5,7 @@
 //! more to come. What ports gave waits in a [`Backlog`], where flows take turns.
 
 use std::{
+    cell::RefCell,
     collections::HashMap,
     io::{ErrorKind, IoSlice},
     sync::{Arc, atomic::Ordering::Acquire},
@@ -17,15 +18,16 @@ use super::{
     counters::WorkerCounters,
     inbox::Input,
     keeper::{Alarm, KeeperShared},
+    pacer::Pacer,
     poll::{Poll, Waker},
     published::{Published, Seen},
     sender::Sender,
     tap::TapQueue,
     udp::{ARENA_BYTES, RECEIVE_MAX, Socket},
-    underlay::{Out, Sockets},
+    underlay::{Out, Pacing, Sockets},
 };
 use crate::{
-    link::{Arrived, Egress, Ingress, RefusalCounters, RelayCounters, Routes, Transmit as _, Transmitted},
+    link::{Arrived, Egress, Ingress, RefusalCounters, RelayCounters, Routes, Transmitted},
     offload::{HEADER_BYTES, Joiner, Received, VnetHeader},
     path::{Origin, SocketId},
     switch::{self, Decision, NetworkId, PeerIndex, PortId},
@@ -113,6 +115,7 @@ pub(crate) struct Worker {
     listened: Sockets,
     ingress: Ingress,
     egress: Egress,
+    pacer: RefCell<Pacer>,
     joiner: Joiner<PortId>,
     arena: Box<[u8]>,
     /// Runs of datagrams the next receive call is asked for: about as many as the last ones gave.
@@ -150,6 +153,7 @@ impl Worker {
             listened: Sockets::new(),
             ingress: Ingress::new(Arc::clone(&shared.refusals)),
             egress: Egress::new(number),
+            pacer: RefCell::default(),
             joiner: Joiner::new(),
             arena: vec![0; ARENA_BYTES].into(),
             asked: RUNS_ASKED_MIN,
@@ -171,7 +175,8 @@ impl Worker {
             ready.clear();
             let now = clock::now();
             // While something waits to be sent, others are only looked after; so they are for a while after the last frame, if asked for.
-            let deadline = (!self.backlog.is_empty() || now < awake_until).then_some(now);
+            let busy = !self.backlog.is_empty() || now < awake_until;
+            let deadline = if busy { Some(now) } else { self.pacer.get_mut().next_at() };
             if let Err(error) = self.poll.wait(now, deadline, |token| ready.push(token)) {
                 tracing::error!(%error, worker = self.number, "waiting for frames failed; the worker ends");
                 return;
@@ -199,7 +204,14 @@ impl Worker {
                 }
             }
             self.send_backlog(now);
+            self.send_due(now);
         }
+    }
+
+    /// Sends what waited for its line.
+    fn send_due(&mut self, now: Instant) {
+        let out = Out::plain(&self.socket, self.sockets.value());
+        self.pacer.get_mut().send_due(now, &out, &self.shared.counters);
     }
 
     /// Waits for the queues that are this worker's, and no longer for those that are gone.
@@ -273,9 +285,12 @@ impl Worker {
 
     /// Opens what one receive call gives that is asked for so many runs of datagrams; how many there were.
     fn receive_once(&mut self, now: Instant, id: SocketId, asked: usize) -> usize {
-        let Self { shared, routes, socket, sockets, listened, ingress, arena, arrivals, joined, .. } = self;
+        let Self {
+            shared, routes, socket, sockets, listened, ingress, arena, arrivals, joined, pacer, ..
+        } = self;
         let inbox = &shared.keeper.inbox;
-        let mut out = Out { own: socket, others: sockets.value() };
+        let pacing = Pacing { now, pacer, counters: &shared.counters };
+        let out = Out { own: socket, others: sockets.value(), pacing: Some(pacing) };
         let from = if id == SocketId::MAIN { Some(&*socket) } else { listened.get(&id) };
         let Some(from) = from else { return 0 };
         let taken = from.receive(arena, asked, |start, received, buffer| {
@@ -304,8 +319,8 @@ impl Worker {
                     }
                     Arrived::Relayed { run, stride } => {
                         let relay = &routes.value().relay;
-                        if let Some(via) = relay.forward(now, &from, run, stride, &shared.relayed)
-                            && out.transmit(&via, run, stride) != Transmitted::Sent
+                        if let Some((via, at)) = relay.forward(now, &from, run, stride, &shared.relayed)
+                            && out.transmit_at(at, &via, run, stride) != Transmitted::Sent
                         {
                             shared.relayed.send_failed.add(run.len().div_ceil(stride) as u64);
                         }
@@ -425,13 +440,15 @@ impl Worker {
             self.forward(now, port, queue, congested, waiting.bytes());
             self.backlog.recycle(waiting);
         }
-        self.egress.flush(&mut Out { own: &self.socket, others: self.sockets.value() });
+        let pacing = Pacing { now, pacer: &self.pacer, counters: &self.shared.counters };
+        let mut out = Out { own: &self.socket, others: self.sockets.value(), pacing: Some(pacing) };
+        self.egress.flush(&mut out);
         self.shared.keeper.inbox.report(self.egress.take_reports());
     }
 
     /// One frame or super-frame that a machine sent.
     fn forward(&mut self, now: Instant, port: PortId, queue: usize, congested: bool, bytes: &mut [u8]) {
-        let Self { shared, switch, routes, ports, socket, sockets, egress, scratch, .. } = self;
+        let Self { shared, switch, routes, ports, socket, sockets, egress, scratch, pacer, .. } = self;
         let counters = &*shared.counters;
         let (head, frame) = bytes.split_at_mut(HEADER_BYTES.min(bytes.len()));
         let mut header = match VnetHeader::parse(head) {
@@ -441,7 +458,8 @@ impl Worker {
         let whole = |to: PortId, frame: &[u8]| {
             write_port(ports.value(), to, queue, &[IoSlice::new(head), IoSlice::new(frame)], counters);
         };
-        let out = Out { own: socket, others: sockets.value() };
+        let pacing = Some(Pacing { now, pacer, counters });
+        let out = Out { own: socket, others: sockets.value(), pacing };
         let mut sender = Sender { now, shared, egress, out, scratch, congested };
         match switch.from_port(now, port, frame) {
             Decision::Port(to) => whole(to, frame),

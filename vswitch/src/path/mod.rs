@@ -32,6 +32,7 @@ mod forward;
 mod inside;
 mod keepalive;
 mod key;
+mod line;
 mod local;
 mod nat;
 mod own;
@@ -63,6 +64,8 @@ pub use candidate::{CANDIDATES_MAX, Candidate, CandidateKind, RELAYED_MAX, Relay
 pub(crate) use forward::RelayTable;
 pub use inside::INSIDE_MAX;
 pub(crate) use key::{ProbeKey, Tag};
+pub(crate) use line::Line;
+pub use line::LineSnapshot;
 pub use local::LocalPaths;
 pub use nat::{NatKind, NatView, PeerNat, PortPattern};
 pub(crate) use peer::{Need, Ways};
@@ -175,6 +178,8 @@ pub(crate) struct Paths {
     peers: BTreeMap<PeerIndex, Peer>,
     by_host: HashMap<HostId, PeerIndex>,
     relays: Relays,
+    /// Of peers whose direct links have a rate.
+    lines: BTreeMap<PeerIndex, Arc<Line>>,
     search: Option<Search>,
     /// What the NAT before this host can bear, whichever peer is searched for.
     mappings: bucket::Bucket,
@@ -214,6 +219,7 @@ impl Paths {
             peers: BTreeMap::new(),
             by_host: HashMap::new(),
             relays: Relays::new(),
+            lines: BTreeMap::new(),
             search: None,
             mappings: bucket::Bucket::new(now.at, MAPPINGS_PER_SECOND, MAPPINGS_MAX),
             inside: inside::Inside::default(),
@@ -253,6 +259,7 @@ impl Paths {
         let Some(gone) = self.peers.remove(&peer) else { return };
         self.by_host.remove(&gone.host);
         self.relays.remove_peer(peer);
+        self.lines.remove(&peer);
         self.set_deadline(peer, None);
         if self.search.as_ref().is_some_and(|search| search.peer == peer) {
             self.end_search();
@@ -391,6 +398,32 @@ impl Paths {
         self.relays.set_policy(now, policy);
     }
 
+    /// True if the peer's link has another rate now.
+    pub(crate) fn set_rate(&mut self, now: Instant, peer: PeerIndex, bits_per_second: Option<u64>) -> bool {
+        let before = self.lines.get(&peer).map(|line| line.bits_per_second());
+        if before == bits_per_second || !self.peers.contains_key(&peer) {
+            return false;
+        }
+        match bits_per_second {
+            Some(bits) => drop(self.lines.insert(peer, Arc::new(Line::new(now, bits)))),
+            None => drop(self.lines.remove(&peer)),
+        }
+        self.relays.moved(peer);
+        true
+    }
+
+    /// What bounds the rate of the first link of a way to a peer.
+    pub(crate) fn line(&self, peer: PeerIndex, via: &Via) -> Option<Arc<Line>> {
+        if self.lines.is_empty() {
+            return None;
+        }
+        let next = match via.token {
+            None => peer,
+            Some(token) => *self.by_host.get(&self.peers.get(&peer)?.relay_of(token)?)?,
+        };
+        self.lines.get(&next).cloned()
+    }
+
     pub(crate) fn relay_open(&mut self, now: Instant, leg: &RelayLeg) -> Result<RelayTokens, RelayRefusal> {
         let end = |host: HostId| self.by_host.get(&host).copied().ok_or(RelayRefusal::HostUnknown(host));
         let (from, to) = (end(leg.from)?, end(leg.to)?);
@@ -403,8 +436,9 @@ impl Paths {
 
     /// What workers forward by, if it changed since the last time.
     pub(crate) fn take_table(&mut self) -> Option<RelayTable> {
-        let peers = &self.peers;
-        self.relays.take_table(|peer| peers.get(&peer).map(Peer::direct_ways).unwrap_or_default())
+        let (peers, lines) = (&self.peers, &self.lines);
+        let ways = |peer| peers.get(&peer).map(Peer::direct_ways).unwrap_or_default();
+        self.relays.take_table(ways, |peer| lines.get(&peer).cloned())
     }
 
     // ── time and outputs ──

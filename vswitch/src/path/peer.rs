@@ -281,6 +281,14 @@ impl Peer {
         })
     }
 
+    /// The relay that forwards by this token.
+    pub(super) fn relay_of(&self, token: u32) -> Option<HostId> {
+        self.tracks.iter().find_map(|track| match track.kind {
+            Kind::Relay { relay, .. } if track.via.token == Some(token) => Some(relay),
+            _ => None,
+        })
+    }
+
     pub(super) fn has_relays(&self) -> bool {
         self.tracks.iter().any(|track| !track.direct())
     }

@@ -262,21 +262,21 @@ pub async fn join_both(clients: &(Client, Client), network: &str) -> Result<(IpA
 }
 
 /// Makes a network.
-pub(super) async fn create(client: &Client, name: &str) -> Result<(), Failure> {
+pub(in crate::bench) async fn create(client: &Client, name: &str) -> Result<(), Failure> {
     let body = NetCreateBody { name: name.to_owned(), ipv4: None, ipv6: None, mtu: None };
     let _: Network = client.post("/v1/nets", &body).await?;
     Ok(())
 }
 
 /// Puts a host on a network it has heard of.
-pub(super) async fn join(client: &Client, name: &str) -> Result<(), Failure> {
+pub(in crate::bench) async fn join(client: &Client, name: &str) -> Result<(), Failure> {
     let body = NetJoinBody { ipv4: None, device: None };
     let _: Network = client.post(&format!("/v1/nets/{}/join", segment(name)), &body).await?;
     Ok(())
 }
 
 /// A host's address on a network, as it is now.
-pub(super) async fn address(client: &Client, name: &str) -> Result<Option<IpAddr>, Failure> {
+pub(in crate::bench) async fn address(client: &Client, name: &str) -> Result<Option<IpAddr>, Failure> {
     let network: Network = client.get(&format!("/v1/nets/{}", segment(name))).await?;
     let device = network.standalone.and_then(|standalone| standalone.device);
     let address = device.and_then(|device| device.ipv4);

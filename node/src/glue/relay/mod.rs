@@ -356,6 +356,8 @@ impl Relays {
         let mut look = tokio::time::interval(LOOK_EVERY);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut ways = self.ways.clone();
+        // What was said before this was watched.
+        self.server.reshape();
         loop {
             tokio::select! {
                 _ = renewal.tick() => {
@@ -366,7 +368,10 @@ impl Relays {
                     }
                 }
                 _ = look.tick() => self.search_spares(Instant::now()),
-                () = ways.changed() => self.reshape(),
+                () = ways.changed() => {
+                    self.server.reshape();
+                    self.reshape();
+                }
             }
         }
     }

@@ -17,7 +17,7 @@ use consort_lab::nat::{Behaviour, Flow, Nat, Protocol, Side, Signal};
 
 use super::super::super::*;
 use crate::{
-    path::{Origin, PathResult, PathView, PeerPaths, SocketId, Via},
+    path::{Line, Origin, PathResult, PathView, PeerPaths, SocketId, Via},
     session::{Costs, SharedSecret, StaticSecret},
     testing,
     wire::PROBE_BYTES,
@@ -117,6 +117,10 @@ impl Transmit for Wire {
     fn transmit(&mut self, via: &Via, bytes: &[u8], stride: usize) -> Transmitted {
         self.0.extend(bytes.chunks(stride).map(|datagram| (*via, datagram.to_vec())));
         Transmitted::Sent
+    }
+
+    fn transmit_over(&mut self, _: &Line, via: &Via, bytes: &[u8], stride: usize) -> Transmitted {
+        self.transmit(via, bytes, stride)
     }
 }
 

@@ -132,7 +132,8 @@ impl World {
             Arrived::Handshake { origin, datagram } => links.handle_datagram(now, origin, datagram),
             Arrived::Probe { peer, origin, datagram } => links.handle_probe(now.at, peer, origin, datagram),
             Arrived::Relayed { run, stride } => {
-                if let Some(via) = host.routes.relay.forward(now.at, &origin, run, stride, &host.relayed) {
+                if let Some((via, _)) = host.routes.relay.forward(now.at, &origin, run, stride, &host.relayed)
+                {
                     onward.push((via, run.to_vec()));
                 }
             }

@@ -371,6 +371,16 @@ fn of_several_faults_the_first_to_be_mended_is_named_and_the_others_beside_it() 
 }
 
 #[test]
+fn an_address_that_changes_is_named_before_the_loss_it_brings() {
+    let mut facts = well();
+    facts.near.link.loss_permille = 80;
+    facts.near.link.roamed = 12;
+    let said = explain(&facts);
+    assert_eq!(said.code, Code::Unsteady);
+    assert!(said.also.iter().any(|finding| finding.code == Code::Lossy));
+}
+
+#[test]
 fn a_well_path_is_not_spoiled_by_what_does_not_matter() {
     let said = explain(&well());
     assert_eq!((said.path, said.also.len(), said.remedy.as_str()), (Path::Direct, 0, ""));

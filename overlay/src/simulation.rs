@@ -37,6 +37,8 @@ const PAYLOAD: [u8; 120] = [7; 120];
 const BEGIN: u32 = 1_795_000_000;
 /// Hosts that join in a second.
 const JOINS_PER_SECOND: usize = 200;
+/// Seconds between two looks at who is near.
+const NEAR_EVERY: usize = 5;
 /// Searches made at the end.
 const SEARCHES: usize = 200;
 /// Hosts in one bucket of Kademlia's table, in one answer, and nearest that a search ends at.
@@ -212,7 +214,11 @@ impl World {
                 self.hosts[at].record = renewed;
             }
             self.hosts[at].view.expire(unix);
-            self.upkeep(at);
+            // A driver looks each second; here it would be most of the work.
+            if (usize::try_from(self.now).unwrap_or_default() + at).is_multiple_of(NEAR_EVERY) {
+                self.keep_near(at);
+            }
+            self.dial(at);
             if self.hosts[at].pace.is_due(time) && !self.hosts[at].neighbours.is_empty() {
                 let up = self.to_ask(at);
                 let peer = up[below(&mut self.rng, up.len())];
@@ -235,7 +241,7 @@ impl World {
         if near.is_empty() { up } else { near }
     }
 
-    fn upkeep(&mut self, at: usize) {
+    fn keep_near(&mut self, at: usize) {
         let near = self.hosts[at].view.nearest(NEAREST_KEPT);
         let near: Vec<usize> = near.iter().map(|host| self.index[host]).collect();
         self.close(at, &near);
@@ -246,7 +252,6 @@ impl World {
         {
             self.connect(at, peer);
         }
-        self.dial(at);
     }
 
     /// One connection that is too many and not to a host that is near, if there is such.

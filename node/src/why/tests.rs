@@ -229,6 +229,18 @@ fn single_faults() -> Vec<(Code, Facts)> {
         (Code::MeetUnanswered, control_down(Failure::Unresponsive)),
         (Code::DataPortBlocked, no_path()),
         (Code::DataPortBlocked, with(relayed(), |facts| facts.near.nat = Nat::Blocked)),
+        // Nobody ever answered either data port, so neither knows a NAT.
+        (
+            Code::DataPortBlocked,
+            with(relayed(), |facts| {
+                for side in [&mut facts.near, facts.far.as_mut().unwrap()] {
+                    side.nat = Nat::Unknown;
+                    side.link.path = Path::RelayStream;
+                    side.relays = List::new();
+                    side.relays_known = 0;
+                }
+            }),
+        ),
         // What the other sends arrives, and nothing comes back to it from anybody: it is not that UDP is blocked there altogether.
         (
             Code::OneWayOut,

@@ -31,6 +31,7 @@ use super::adapting::{Adapting, AdaptingHandle};
 use super::clock;
 use super::describe::Description;
 use super::engine::{self, Driver, Effects, EngineHandle};
+use super::kept;
 use super::machines::Machines;
 use super::mapping::{Mapping, MappingTask};
 use super::meet::Meet;
@@ -125,6 +126,7 @@ impl Start<'_> {
         let machines =
             Machines::recover(driver, data.clone(), handle.clone(), image, self.config.mtu).await?;
         let (wanted, hosts) = Wanted::new();
+        let wanted_for_long = hosts.clone();
         let ways = Ways::new(self.overlay.local_id(), self.topology.clone());
         let (peers, news) = Peers::new(self.overlay.clone(), data.clone(), hosts, ways.clone());
         let (meet, mapping) = meet(self.config, self.overlay, &data, &news, &ways, &wanted);
@@ -166,6 +168,7 @@ impl Start<'_> {
         });
         tasks.spawn(by_themselves.run());
         tasks.spawn(peers.run());
+        tasks.spawn(kept::keep(self.overlay.clone(), self.store.clone(), wanted_for_long));
         tasks.spawn(meet.relays.clone().run());
         tasks.spawn(meet.clone().run());
         let (links, adapting) =

@@ -42,6 +42,16 @@ use whereabouts::Whereabouts;
 /// Meetings at once: a host that starts with that many links in its slices meets them all within a round trip or two.
 const MEETINGS_MAX: usize = 64;
 
+/// Meetings that the data plane asks for and that have just begun: each may be a dial, and where many hosts start together, or lie in an overrun network, all
+/// of them at once would keep each other from succeeding.
+const TURNS: usize = 6;
+
+/// For how long a meeting keeps its turn: an answer takes a round trip or four, and a host that is away must not keep others waiting.
+const TURN: Duration = Duration::from_secs(2);
+
+/// Until a meeting that failed is tried again though the data plane has asked again meanwhile.
+const MEET_PAUSE: Duration = Duration::from_secs(1);
+
 /// Hosts of which it is remembered how the last meeting went, for `why`; beyond, the memory starts anew.
 const REMEMBERED_MAX: usize = 1_024;
 
@@ -76,9 +86,19 @@ pub struct Meet {
     /// What the topology says.
     pub ways: Ways,
     state: Arc<Mutex<State>>,
+    turns: Arc<Semaphore>,
     own: watch::Sender<Whereabouts>,
     /// Explanations for other members.
     explaining: Arc<Semaphore>,
+}
+
+/// How a meeting is begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Haste {
+    /// Something has changed that the other must know.
+    AtOnce,
+    /// After some others: the data plane has found no way by itself yet, and goes on trying.
+    InTurn,
 }
 
 /// What UDP may come to between two hosts.
@@ -123,6 +143,7 @@ impl Meet {
             mapping,
             ways,
             state: Arc::default(),
+            turns: Arc::new(Semaphore::new(TURNS)),
             own,
             explaining: Arc::new(Semaphore::new(facts::EXPLAINING_MAX)),
         }
@@ -153,7 +174,7 @@ impl Meet {
     /// Takes what the data plane reports, as far as it is about paths.
     pub fn handle_event(&self, event: &Event) {
         match event {
-            Event::MeetWanted { peer } => self.reach(*peer),
+            Event::MeetWanted { peer } => self.reach(*peer, Haste::InTurn),
             Event::CandidatesChanged => self.candidates_changed(),
             Event::PathChanged { peer, path, reason } => {
                 tracing::info!(%peer, ?path, ?reason, "the path of a link changed");
@@ -161,7 +182,7 @@ impl Meet {
                     self.relays.doubt(*peer);
                 }
                 if path.is_none() {
-                    self.reach(*peer);
+                    self.reach(*peer, Haste::AtOnce);
                 }
             }
             _ => {}
@@ -170,11 +191,11 @@ impl Meet {
 
     /// A direct link to `host` is allowed from now on: the two meet at once.
     pub fn introduce(&self, host: HostId) {
-        self.reach(host);
+        self.reach(host, Haste::AtOnce);
     }
 
     /// Does what it takes to have a path to `host`, in a task of its own. The two meet again if something has changed while they met.
-    fn reach(&self, host: HostId) {
+    fn reach(&self, host: HostId, haste: Haste) {
         {
             let mut state = self.state();
             if let Some(again) = state.meeting.get_mut(&host) {
@@ -189,9 +210,15 @@ impl Meet {
         let this = self.clone();
         tokio::spawn(async move {
             let is_met = loop {
-                let is_met = this.meet(host).await;
+                let is_met = match haste {
+                    Haste::AtOnce => this.meet(host).await,
+                    Haste::InTurn => this.meet_in_turn(host).await,
+                };
                 if !this.is_wanted_again(host) {
                     break is_met;
+                }
+                if !is_met {
+                    tokio::time::sleep(MEET_PAUSE).await;
                 }
             };
             if this.state().under_way.insert(host) {
@@ -242,6 +269,22 @@ impl Meet {
         if self.chosen(host).is_none() && self.is_wanted(host) {
             self.streams.open_to(host).await;
         }
+    }
+
+    /// The same when it is this one's turn, unless a way was found meanwhile without it.
+    async fn meet_in_turn(&self, host: HostId) -> bool {
+        let had_a_way = self.has_another_way(host);
+        // The semaphore is never closed.
+        let turn = self.turns.acquire().await.ok();
+        if !had_a_way && self.has_another_way(host) {
+            return true;
+        }
+        let mut meeting = std::pin::pin!(self.meet(host));
+        if let Ok(is_met) = tokio::time::timeout(TURN, &mut meeting).await {
+            return is_met;
+        }
+        drop(turn);
+        meeting.await
     }
 
     /// The two tell each other where they are; true if both data planes know now.
@@ -305,7 +348,7 @@ impl Meet {
             .map(|link| link.peer)
             .take(TOLD_MAX);
         for host in concerned {
-            self.reach(host);
+            self.reach(host, Haste::AtOnce);
         }
     }
 

@@ -6,6 +6,7 @@ use super::{Peer, Shared};
 use crate::path::{
     CandidateKind,
     nat::Seen,
+    schedule::Manner,
     track::Kind,
     via::{Origin, SocketId},
     view::PathReason,
@@ -27,6 +28,10 @@ impl Peer {
     ) {
         if self.window.note(probe.serial) == crate::session::Verdict::Repeated {
             return shared.refusals.probe_repeated.one();
+        }
+        if !shared.may_use(&origin, self.index) {
+            // A member that is asked from a new socket probes it in turn.
+            return shared.refusals.way_unknown.one();
         }
         let known = self.place(&origin);
         let Some(back) = origin.back().or_else(|| known.map(|place| self.tracks[place].via)) else {
@@ -50,7 +55,7 @@ impl Peer {
         }
         if !track.alive() && track.last_sent().is_none_or(|sent| now >= sent + TRIGGER_PAUSE) {
             // Whatever was tried before: the peer's NAT is open for us there now.
-            track.restart(now);
+            track.restart(now, Manner::Plain);
         }
         if flags.nominate && !self.first {
             self.reconsider(shared, now, PathReason::Nominated);
@@ -80,6 +85,9 @@ impl Peer {
         origin: Origin,
         reply: &Probe,
     ) {
+        if shared.take_fresh(now, self.host, &origin, reply) {
+            return;
+        }
         let known = self.place(&origin).filter(|place| self.tracks[*place].waits_for(reply.serial));
         let place = match known {
             Some(place) => {

@@ -30,7 +30,6 @@ impl Peer {
             return shared.refusals.probe_repeated.one();
         }
         if !shared.may_use(&origin, self.index) {
-            // A member that is asked from a new socket probes it in turn.
             return shared.refusals.way_unknown.one();
         }
         let known = self.place(&origin);
@@ -43,6 +42,9 @@ impl Peer {
         let seen = origin.token.is_none().then_some(origin.address);
         let reply = Probe { kind: ProbeKind::Reply, tag: self.tag_out, serial: probe.serial, address: seen };
         self.send(shared, back, reply, None);
+        if flags.aside {
+            return;
+        }
         if flags.nominate && !self.first {
             // Also a way that is not allowed yet: the reply ends the nomination, which is not said again when it is.
             self.nominated = Some(origin);

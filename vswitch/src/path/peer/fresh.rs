@@ -60,7 +60,7 @@ impl Peer {
         let ways = self.direct_ways();
         let address = ways.iter().map(|via| via.address).find(std::net::SocketAddr::is_ipv4)?;
         let serial = self.next_serial();
-        let kind = ProbeKind::Probe(ProbeFlags::default());
+        let kind = ProbeKind::Probe(ProbeFlags { aside: true, ..ProbeFlags::default() });
         let probe = Probe { kind, tag: self.tag_out, serial, address: Some(address) };
         self.send(shared, Via { socket, address, token: None }, probe, None);
         Some((serial, address))

@@ -94,7 +94,7 @@ impl Peer {
         }
         herald.tries += 1;
         herald.next = now + HERALD_EVERY;
-        let flags = ProbeFlags { nominate: self.first, moved: herald.moved };
+        let flags = ProbeFlags { nominate: self.first, moved: herald.moved, aside: false };
         if herald.tries >= HERALD_TRIES {
             self.herald = None;
         }
@@ -108,7 +108,7 @@ impl Peer {
         self.keep_at = (self.need == Need::InUse || self.relays_for).then(|| now + shared.own.interval.get());
         let chosen = self.chosen_place();
         if let Some(place) = chosen {
-            let flags = ProbeFlags { nominate: self.first, moved: false };
+            let flags = ProbeFlags { nominate: self.first, ..ProbeFlags::default() };
             self.probe(shared, now, place, flags, None);
         }
         let mut spares: Vec<usize> = Vec::new();

@@ -35,30 +35,26 @@ fn a_spoiled_port_is_given_up_for_another_whatever_the_delays() {
     let mut times = Vec::new();
     for (seed, other) in OTHERS.into_iter().enumerate() {
         for late in [3, 4] {
-            for by in [0, 100, 200, 300, 600, 1_200, 2_500, 6_000] {
+            for by in [0, 100, 200, 300, 600, 1_200, 2_500, 4_000] {
                 for kinds in [["masquerade-open", other], [other, "masquerade-open"]] {
                     let by = Duration::from_millis(by);
                     let seed = 3000 + u64::try_from(seed).unwrap();
                     let (world, took) = connect(seed, kinds, late, by);
                     let Some(took) = took else {
                         for host in [3, 4] {
-                            eprintln!("{host} met {}", world.hosts[host].met);
-                            let other = world.sent.iter().filter(|sent| {
-                                sent.host == host
-                                    && (sent.socket != crate::path::SocketId::MAIN
-                                        || world.hosts.iter().any(|h| h.site > 3 && false))
-                            });
-                            for sent in other.take(60) {
-                                eprintln!(
-                                    "  {host}: {:?} {:?} to {} {}",
-                                    sent.at - world.start,
-                                    sent.socket,
-                                    sent.to,
-                                    sent.bytes
-                                );
-                            }
                             for (at, event) in &world.hosts[host].events {
                                 eprintln!("  {host} event {:?} {event:?}", *at - world.start);
+                            }
+                            let own = |sent: &&super::world::Sent| {
+                                sent.host == host && sent.socket != crate::path::SocketId::MAIN
+                            };
+                            for sent in world.sent.iter().filter(own).take(100) {
+                                eprintln!(
+                                    "  {host}: {:?} {:?} to {}",
+                                    sent.at - world.start,
+                                    sent.socket,
+                                    sent.to
+                                );
                             }
                         }
                         panic!(
@@ -76,9 +72,11 @@ fn a_spoiled_port_is_given_up_for_another_whatever_the_delays() {
     times.sort();
     let last = times[times.len() - 1];
     assert!(last.0 < Duration::from_secs(50), "{last:?}");
-    let soon = times.iter().filter(|(took, ..)| *took < Duration::from_secs(1)).count();
-    assert!(soon * 2 > times.len(), "{soon} of {} within a second", times.len());
-    for by in [300, 600, 1_200, 2_500, 6_000].map(Duration::from_millis) {
+    for by in [0, 100].map(Duration::from_millis) {
+        let most = times.iter().filter(|time| time.1 == by).max();
+        assert!(most.is_some_and(|most| most.0 < Duration::from_secs(1)), "{most:?}");
+    }
+    for by in [300, 600, 1_200, 2_500, 4_000].map(Duration::from_millis) {
         let most = times.iter().filter(|time| time.1 == by).map(|time| time.0).max();
         eprintln!("late by {by:?}: direct after {most:?} at most");
     }
@@ -102,7 +100,7 @@ fn the_port_that_works_is_kept_and_no_other() {
     let sockets = world.hosts[3].sockets.len() + world.hosts[4].sockets.len();
     assert!(sockets <= 1, "{sockets} sockets");
     for host in [3, 4] {
-        assert!(world.mappings_at_once(host, Duration::from_secs(60)) <= 12);
+        assert!(world.mappings_at_once(host, Duration::from_secs(60)) <= 25);
     }
 }
 

@@ -228,6 +228,17 @@ impl Wide {
     }
 }
 
+impl Drop for Wide {
+    /// Takes the cables away: a host's namespace, and its end of a cable with it, goes only some time after the host, and the next wide network of the same
+    /// router has cables of the same names.
+    fn drop(&mut self) {
+        for link in (0..self.hosts).filter_map(|index| Plan::of(index).map(|plan| plan.router_link)) {
+            // Some are gone already, with a gateway or a middle box.
+            let _gone_already = self.router.delete_link(&link);
+        }
+    }
+}
+
 /// The addresses of one host's subnet.
 #[derive(Debug)]
 struct Plan {

@@ -26,6 +26,7 @@ use crate::control::{routes, server};
 use crate::failure::{Exit, Failure};
 use crate::frugal;
 use crate::glue::inbound::{self, Inbound};
+use crate::glue::kept;
 use crate::glue::member::{Member, Start};
 use crate::glue::protocols;
 use crate::glue::topology::{self, Topologies};
@@ -250,6 +251,7 @@ async fn start_overlay(
     });
     let overlay = OverlayConfig {
         state,
+        records: kept::read(store)?,
         bootstrap: tickets?,
         pinned: pinned.transpose()?,
         protocols: protocols::requests(),

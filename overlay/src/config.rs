@@ -53,6 +53,9 @@ pub struct OverlayConfig {
     pub keypair: Keypair,
     /// What was kept from an earlier life; empty at first.
     pub state: OverlayState,
+    /// Records of others that node kept from an earlier life, as [`HostRecord::bytes`](crate::HostRecord::bytes) gave them. Those that are still good are
+    /// taken: the host knows from its first moment who and where these are.
+    pub records: Vec<Vec<u8>>,
     /// Tickets: if the host belongs nowhere yet, the way in (each is tried until one leads in); else further addresses to try.
     pub bootstrap: Vec<Ticket>,
     /// Refuse any overlay but this.
@@ -83,6 +86,7 @@ impl OverlayConfig {
         Self {
             keypair,
             state: OverlayState::default(),
+            records: Vec::new(),
             bootstrap: Vec::new(),
             pinned: None,
             listen,

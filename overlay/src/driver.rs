@@ -196,6 +196,7 @@ pub async fn start(config: OverlayConfig) -> Result<(Overlay, EventReceiver), St
         view: View::new(&local),
         documents: Documents::new(config.documents.clone()),
         pace: Pace::new(now),
+        near_is_next: false,
         told: HashMap::new(),
         spread_at: Duration::ZERO,
         spread_due: false,
@@ -248,6 +249,8 @@ struct Driver {
     /// What operators said.
     documents: Documents,
     pace: Pace,
+    /// Whether the next exchange is with a host that is near.
+    near_is_next: bool,
     /// Which of this host's records each connected peer has.
     told: HashMap<HostId, u64>,
     /// When this host's record was last spread outside the pace, and whether it shall be again.
@@ -329,6 +332,9 @@ impl Driver {
         if let Some(overlay) = self.overlay {
             let unix = self.clock.unix();
             self.documents.restore(overlay, stored, unix, &self.door.lock().revocations);
+        }
+        for record in std::mem::take(&mut self.config.records).into_iter().take(crate::view::VIEW_MAX) {
+            self.take_record(&record);
         }
         let own = *self.swarm.local_peer_id();
         for ticket in &self.config.bootstrap {

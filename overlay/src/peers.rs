@@ -23,6 +23,7 @@ pub use schedule::{NEIGHBOURS_MAX, NEIGHBOURS_WANTED};
 pub use status::{Direction, Failure, FailureReason, PeerState, PeerStatus, Transport};
 
 use schedule::{BACKOFF_MIN, backoff, jittered};
+pub(crate) use schedule::{NEAR_TRIED, NEAR_WANTED};
 
 use crate::{bytes::ADDRESSES_MAX, clock::UnixSeconds, identity::HostId, membership::Chain};
 use libp2p::swarm::ConnectionId;

@@ -2,7 +2,7 @@
 //!
 //! The `view`, its exchange and its pace are those that run; records are signed ones, messages are encoded and counted. Simplified: hosts do
 //! not leave, nothing is lost, a round trip takes no time, signatures are not checked again, and each host keeps [`NEIGHBOURS_WANTED`] connections and
-//! those that others make to it. A search goes by views as Kademlia's does by its table, which is filled from the view: the three nearest at a time, until
+//! those that others make to it, and closes what is beyond [`NEIGHBOURS_MAX`]. A search goes by views as Kademlia's does by its table, which is filled from the view: the three nearest at a time, until
 //! the twenty nearest that were heard of have answered.
 //!
 //! What requests and pings add per message is not simulated but estimated (`CALL_BYTES`, `PING_BYTES`).
@@ -11,7 +11,7 @@ use crate::{
     clock::UnixSeconds,
     identity::{HostId, Key, Keypair, OverlayKey, pair_from_seed},
     membership::{Chain, Standing},
-    peers::{NEIGHBOURS_MAX, NEIGHBOURS_WANTED},
+    peers::{NEAR_TRIED, NEAR_WANTED, NEIGHBOURS_MAX, NEIGHBOURS_WANTED},
     record::{Draft, HostRecord, RECORD_REFRESH},
     view::{
         NEAREST_KEPT, Offered, View, below,
@@ -37,8 +37,12 @@ const PAYLOAD: [u8; 120] = [7; 120];
 const BEGIN: u32 = 1_795_000_000;
 /// Hosts that join in a second.
 const JOINS_PER_SECOND: usize = 200;
+/// Seconds between two looks at who is near.
+const NEAR_EVERY: usize = 5;
 /// Searches made at the end.
 const SEARCHES: usize = 200;
+/// Hosts in one bucket of Kademlia's table, in one answer, and nearest that a search ends at.
+const BUCKET: usize = 20;
 /// Asked at once, as Kademlia does.
 const PARALLEL: usize = 3;
 
@@ -89,6 +93,7 @@ struct Host {
     pace: Pace,
     /// With the sequence of the own record that each has.
     neighbours: BTreeMap<usize, u64>,
+    near_is_next: bool,
     bytes: u64,
     records: u64,
 }
@@ -184,6 +189,7 @@ impl World {
             view,
             pace,
             neighbours: BTreeMap::new(),
+            near_is_next: false,
             bytes: 0,
             records: 0,
         });
@@ -208,13 +214,57 @@ impl World {
                 self.hosts[at].record = renewed;
             }
             self.hosts[at].view.expire(unix);
+            // A driver looks each second; here it would be most of the work.
+            if (usize::try_from(self.now).unwrap_or_default() + at).is_multiple_of(NEAR_EVERY) {
+                self.keep_near(at);
+            }
             self.dial(at);
             if self.hosts[at].pace.is_due(time) && !self.hosts[at].neighbours.is_empty() {
-                let drawn = below(&mut self.rng, self.hosts[at].neighbours.len());
-                let peer =
-                    *self.hosts[at].neighbours.keys().nth(drawn).expect("it was drawn below their count");
+                let up = self.to_ask(at);
+                let peer = up[below(&mut self.rng, up.len())];
                 self.exchange(at, peer);
             }
+        }
+    }
+
+    /// As the driver does.
+    fn to_ask(&mut self, at: usize) -> Vec<usize> {
+        let host = &mut self.hosts[at];
+        let up: Vec<usize> = host.neighbours.keys().copied().collect();
+        host.near_is_next = !host.near_is_next;
+        if host.near_is_next {
+            return up;
+        }
+        let near = host.view.nearest(NEAR_TRIED);
+        let near: Vec<usize> =
+            near.iter().map(|near| self.index[near]).filter(|near| up.contains(near)).collect();
+        if near.is_empty() { up } else { near }
+    }
+
+    fn keep_near(&mut self, at: usize) {
+        let near = self.hosts[at].view.nearest(NEAREST_KEPT);
+        let near: Vec<usize> = near.iter().map(|host| self.index[host]).collect();
+        self.close(at, &near);
+        let tried = &near[..NEAR_TRIED.min(near.len())];
+        let neighbours = &self.hosts[at].neighbours;
+        if tried.iter().filter(|near| neighbours.contains_key(near)).count() < NEAR_WANTED
+            && let Some(peer) = tried.iter().copied().find(|near| !neighbours.contains_key(near))
+        {
+            self.connect(at, peer);
+        }
+    }
+
+    /// One connection that is too many and not to a host that is near, if there is such.
+    fn close(&mut self, at: usize, near: &[usize]) {
+        let neighbours = &self.hosts[at].neighbours;
+        if neighbours.len() <= NEIGHBOURS_MAX {
+            return;
+        }
+        let free: Vec<usize> = neighbours.keys().copied().filter(|peer| !near.contains(peer)).collect();
+        if !free.is_empty() {
+            let peer = free[below(&mut self.rng, free.len())];
+            self.hosts[at].neighbours.remove(&peer);
+            self.hosts[peer].neighbours.remove(&at);
         }
     }
 
@@ -253,7 +303,7 @@ impl World {
             (!is_known).then(|| Arc::clone(&answering.record)).into_iter().collect();
         let room = RECORDS_MAX - lacking.len();
         lacking.extend(answering.view.sample(room, &mut self.rng, &asker, &question.known));
-        let answer_bytes = Exchange::new([0; 16], [0; 16], answering.view.tags(), &lacking).encode().len();
+        let answer_bytes = Exchange::new([0; 16], [0; 16], Vec::new(), &lacking).encode().len();
         let new_hosts = self.take(from, &lacking);
         let time = self.time();
         let held = self.hosts[from].view.len();
@@ -283,13 +333,21 @@ impl World {
     fn search(&self, from: usize, sought: HostId) -> (bool, usize) {
         let target = place(&sought);
         let near = |at: usize| {
+            let own = place(&self.hosts[at].id);
+            let mut buckets = [0_usize; 129];
             let mut all: Vec<(u128, HostId)> = self.hosts[at]
                 .view
                 .iter()
-                .map(|record| (place(&record.host) ^ target, record.host))
+                .map(|record| (place(&record.host), record.host))
+                .filter(|(place, _)| {
+                    let bucket = &mut buckets[usize::try_from((place ^ own).leading_zeros()).unwrap_or(128)];
+                    *bucket += 1;
+                    *bucket <= BUCKET
+                })
+                .map(|(place, host)| (place ^ target, host))
                 .collect();
             all.sort_unstable();
-            all.truncate(NEAREST_KEPT);
+            all.truncate(BUCKET);
             all
         };
         let mut heard: BTreeSet<(u128, HostId)> = near(from).into_iter().collect();
@@ -300,7 +358,7 @@ impl World {
             }
             let next: Vec<HostId> = heard
                 .iter()
-                .take(NEAREST_KEPT)
+                .take(BUCKET)
                 .map(|(_, host)| *host)
                 .filter(|host| !asked.contains(host))
                 .take(PARALLEL)

@@ -16,8 +16,11 @@ use std::{collections::HashMap, sync::Arc};
 
 /// Most records kept: enough to choose 1.5 times a gang of a hundred by free capacity, under 1 MiB when all are as large as they may be.
 pub const VIEW_MAX: usize = 256;
-/// Nearest hosts that are never replaced: as many as Kademlia's searches end at, and few beside a whole view.
-pub(crate) const NEAREST_KEPT: usize = 20;
+/// Nearest hosts that are never replaced. A sample of some hundred leaves the near parts of Kademlia's table empty; with these, each part is filled or
+/// whole up to an overlay of [`VIEW_MAX`] such neighbourhoods, which is more hosts than there will be.
+pub(crate) const NEAREST_KEPT: usize = 64;
+/// Above so many records a host knows but a sample, and has connections to its nearest beside those at random: neighbours tell of neighbours.
+pub(crate) const SAMPLE_FROM: usize = VIEW_MAX / 2;
 
 /// What became of a record that was offered.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -83,6 +86,21 @@ impl View {
 
     pub(crate) fn len(&self) -> usize {
         self.held.len()
+    }
+
+    /// The hosts nearest to this one, the nearest first; none where the view holds all there are, as far as it knows.
+    pub(crate) fn nearest(&self, count: usize) -> Vec<HostId> {
+        if self.held.len() < SAMPLE_FROM {
+            return Vec::new();
+        }
+        let mut all: Vec<&Held> = self.held.iter().collect();
+        let distance = |held: &&Held| held.place ^ self.own;
+        if count < all.len() {
+            all.select_nth_unstable_by_key(count, distance);
+            all.truncate(count);
+        }
+        all.sort_unstable_by_key(distance);
+        all.into_iter().map(|held| held.record.host).collect()
     }
 
     /// Takes in a verified record.

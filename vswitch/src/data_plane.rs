@@ -33,8 +33,8 @@ use crate::{
         RelayCounters, Routes,
     },
     path::{
-        Candidate, LocalPaths, PathsSnapshot, PeerNat, RelayLeg, RelayPolicy, RelayRefusal, RelaySnapshot,
-        RelayTokens, RelayedPath, SocketId,
+        Candidate, LineSnapshot, LocalPaths, PathsSnapshot, PeerNat, RelayLeg, RelayPolicy, RelayRefusal,
+        RelaySnapshot, RelayTokens, RelayedPath, SocketId,
     },
     session::{CALM_PER_SECOND, Costs, Identity, PublicKey},
     switch::{NetworkConfig, NetworkId, PortConfig, PortId, SetNetworkError, Switch, SwitchSnapshot},
@@ -62,6 +62,8 @@ pub struct Snapshot {
     pub paths: PathsSnapshot,
     /// What is forwarded for others.
     pub relay: RelaySnapshot,
+    /// Links with a rate.
+    pub lines: Vec<LineSnapshot>,
     /// Datagrams that did nothing but move one of these.
     pub refused: RefusalCounts,
     /// Bytes of memory taken by datagrams that wait for workers now.
@@ -287,6 +289,15 @@ impl DataPlane {
         self.inner.keeper.with_links(|links| links.set_relay(now, policy));
     }
 
+    /// The most, in bits a second, that this host sends over its direct link to a peer, for itself and for others: what would be more waits shortly or is
+    /// dropped. None: whatever the link carries.
+    pub fn set_link_rate(&self, host: HostId, bits_per_second: Option<u64>) -> Result<(), PeerError> {
+        let index = self.inner.switch.peer(host)?;
+        let now = clock::now();
+        self.inner.keeper.with_links(|links| links.set_rate(now, index, bits_per_second));
+        Ok(())
+    }
+
     /// Opens a leg through this host, or begins its time anew: the same hosts get the same numbers. Whether they may is node's to judge.
     pub fn relay_open(&self, leg: &RelayLeg) -> Result<RelayTokens, RelayRefusal> {
         let now = clock::now();
@@ -349,6 +360,7 @@ impl DataPlane {
             links: inner.keeper.read_links(|links| links.snapshot(now)),
             paths: inner.keeper.read_links(|links| links.paths(now)),
             relay: inner.keeper.read_links(|links| links.relay_snapshot(&inner.relayed)),
+            lines: inner.keeper.read_links(Links::lines),
             refused: inner.refusals.read(),
             receive_queue_bytes: queues.iter().map(|queue| queue.0).sum(),
             receive_queue_drops: queues.iter().map(|queue| queue.1).sum(),

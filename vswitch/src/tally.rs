@@ -35,8 +35,13 @@ impl<const N: usize> Default for Tally<N> {
 impl<const N: usize> Tally<N> {
     #[inline]
     pub(crate) fn bump(&self, index: usize) {
+        self.add(index, 1);
+    }
+
+    #[inline]
+    pub(crate) fn add(&self, index: usize, count: u64) {
         let cell = &self.0[index];
-        cell.store(cell.load(Relaxed) + 1, Relaxed);
+        cell.store(cell.load(Relaxed) + count, Relaxed);
     }
 
     pub(crate) fn values(&self) -> impl Iterator<Item = u64> + '_ {

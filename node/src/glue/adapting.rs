@@ -1,18 +1,28 @@
 //! Links that follow the traffic: what this host's links carried, told to [`crate::topology::adapt`], and what that decides, done.
 //!
 //! Each second the bytes of frames that went to and came from each host since the last look become the traffic of the pair (this host, the other). Both ends of a
-//! pair see the same frames and decide alike, so nobody has to agree with anybody; a link that only one end wants does not come up, and its trial ends.
-//! A link that is added is one the operator's topology lets adaptation add; it is told to all who act by the topology, and the two hosts meet at once.
+//! pair see the same frames; which of their pairs come first each judges by itself, so they say to each other what they want (`adapt/1`):
+//!
+//! | message | layout | answer |
+//! |---|---|---|
+//! | a link is wanted | 1 | 1: here too, or there is room for it; 0: not now |
+//! | it is wanted no more | 0 | 1 |
+//!
+//! So a place is never kept for a link that the other end has no place for. Who asks gains nothing that he would not have had: the other judges by its own
+//! counts and the operator's topology. A link that is added is told to all who act by the topology here, and the two hosts meet at once; one that does not go
+//! directly for long is given up, whoever has lost it.
 //!
 //! Owns: the adapter of this host's pairs, the counts of the last look. Refuses to know: when a link is worth it.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::time::{Duration, Instant};
 
-use consort_overlay::HostId;
+use consort_overlay::{HostId, Overlay, Reply};
 use consort_vswitch::{DataPlane, Snapshot};
+use tokio::sync::mpsc;
 
 use super::meet::{Meet, facts};
+use super::protocols;
 use super::topology::Topologies;
 use crate::topology::adapt::{Action, Adapter};
 use crate::topology::model::Adaptation;
@@ -22,9 +32,49 @@ use crate::why::Path;
 /// How often the counters are read. A hot pair has its link within some of these; reading costs a snapshot of the links.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
+/// A link that was added and has not gone directly for so long is one no more.
+const ASTRAY_MAX: Duration = Duration::from_secs(10);
+
+/// What other hosts want that waits to be looked at. Those beyond are not answered, and ask again.
+const ASKED_MAX: usize = 64;
+
+/// Bytes of a request, and of an answer.
+pub const MESSAGE_BYTES: usize = 1;
+
+const WANTED: u8 = 1;
+const NO_MORE: u8 = 0;
+const YES: u8 = 1;
+const NOT_NOW: u8 = 0;
+
+/// What the task hears.
+#[derive(Debug)]
+enum News {
+    /// Another host wants a link, or no more.
+    Asked { from: HostId, wants: bool, reply: Reply },
+    /// What another host said to this one's wish.
+    Said { host: HostId, yes: bool },
+}
+
+/// Brings requests of `adapt/1` to the task.
+#[derive(Debug, Clone)]
+pub struct AdaptingHandle(mpsc::Sender<News>);
+
+impl AdaptingHandle {
+    /// A request; one that cannot be taken is dropped, and the peer learns that.
+    pub fn request(&self, from: HostId, body: &[u8], reply: Reply) {
+        let wants = match body {
+            [WANTED] => true,
+            [NO_MORE] => false,
+            _ => return reply.refuse_malformed(),
+        };
+        let _full_or_ending = self.0.try_send(News::Asked { from, wants, reply });
+    }
+}
+
 /// The task.
 #[derive(Debug)]
 pub struct Adapting {
+    overlay: Overlay,
     me: HostId,
     data: DataPlane,
     topologies: Topologies,
@@ -33,13 +83,37 @@ pub struct Adapting {
     adapter: Option<(Adaptation, Adapter)>,
     /// Bytes of each link at the last look. As many as there are links.
     carried: BTreeMap<HostId, u64>,
+    /// Links that were added and do not go directly, and since when. Among those the adapter has.
+    astray: BTreeMap<Pair, Duration>,
+    news: mpsc::Receiver<News>,
+    said: mpsc::Sender<News>,
 }
 
 impl Adapting {
-    /// Nothing seen yet.
+    /// Nothing seen yet; and the way to the task.
     #[must_use]
-    pub fn new(me: HostId, data: DataPlane, topologies: Topologies, meet: Meet) -> Self {
-        Self { me, data, topologies, meet, began: Instant::now(), adapter: None, carried: BTreeMap::new() }
+    pub fn new(
+        overlay: Overlay,
+        data: DataPlane,
+        topologies: Topologies,
+        meet: Meet,
+    ) -> (Self, AdaptingHandle) {
+        let (said, news) = mpsc::channel(ASKED_MAX);
+        let handle = AdaptingHandle(said.clone());
+        let task = Self {
+            me: overlay.local_id(),
+            overlay,
+            data,
+            topologies,
+            meet,
+            began: Instant::now(),
+            adapter: None,
+            carried: BTreeMap::new(),
+            astray: BTreeMap::new(),
+            news,
+            said,
+        };
+        (task, handle)
     }
 
     /// Runs until the daemon ends.
@@ -47,8 +121,11 @@ impl Adapting {
         let mut tick = tokio::time::interval(LOOK_EVERY);
         tick.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         loop {
-            tick.tick().await;
-            self.look();
+            tokio::select! {
+                _ = tick.tick() => self.look(),
+                // It holds a sender itself, so there is always one.
+                Some(news) = self.news.recv() => self.hear(news),
+            }
         }
     }
 
@@ -63,32 +140,94 @@ impl Adapting {
             self.adapter = Some((limits.clone(), Adapter::new(limits.clone(), now)));
             // What was carried before says nothing of the rate now.
             self.carried = carried(&self.data.snapshot());
+            self.astray.clear();
             return;
         }
         let snapshot = self.data.snapshot();
         let bytes = self.carried_since(&snapshot);
         let state = self.state(&topology);
         let Some((_, adapter)) = &mut self.adapter else { return };
-        for pair in adapter.added() {
+        let added = adapter.added();
+        self.astray.retain(|pair, _| added.contains(pair));
+        let mut gone = Vec::new();
+        for pair in added {
             if is_direct(&snapshot, other(self.me, pair)) {
+                self.astray.remove(&pair);
                 adapter.up(pair, now);
+            } else if now.saturating_sub(*self.astray.entry(pair).or_insert(now)) > ASTRAY_MAX {
+                adapter.failed(pair, now);
+                gone.push(Action::Drop(pair));
             }
         }
-        let actions = adapter.observe(now, &bytes, &topology, &state);
+        gone.extend(adapter.observe(now, &bytes, &topology, &state));
         // Also without an action: another topology with the same limits forgot them.
         self.topologies.set_added(adapter.added());
-        for action in actions {
+        for action in gone {
             match action {
                 Action::Add(pair) => {
                     let host = other(self.me, pair);
                     tracing::info!(%host, "a direct link is added to follow the traffic");
+                    self.ask(host);
                     self.meet.introduce(host);
                 }
                 Action::Drop(pair) => {
-                    tracing::info!(host = %other(self.me, pair), "a direct link is not worth it any more");
+                    let host = other(self.me, pair);
+                    tracing::info!(%host, "a direct link is not worth it any more");
+                    self.tell_gone(host);
                 }
             }
         }
+    }
+
+    fn hear(&mut self, news: News) {
+        let now = self.began.elapsed();
+        match news {
+            News::Asked { from, wants, reply } => {
+                let topology = self.topologies.current();
+                let (pair, state) = (Pair::new(self.me, from), self.state(&topology));
+                let Some((_, adapter)) = &mut self.adapter else { return reply.send(vec![NOT_NOW]) };
+                if !wants {
+                    adapter.gone(pair, now);
+                    self.topologies.set_added(adapter.added());
+                    return reply.send(vec![YES]);
+                }
+                let had = adapter.added().contains(&pair);
+                let takes = adapter.accept(pair, now, &topology, &state);
+                self.topologies.set_added(adapter.added());
+                reply.send(vec![if takes { YES } else { NOT_NOW }]);
+                if takes && !had {
+                    tracing::info!(host = %from, "a direct link is added, as the other end wants it");
+                    self.meet.introduce(from);
+                }
+            }
+            News::Said { yes: true, .. } => {}
+            News::Said { host, yes: false } => {
+                let Some((_, adapter)) = &mut self.adapter else { return };
+                tracing::info!(%host, "the other end has no place for a direct link");
+                adapter.declined(Pair::new(self.me, host), now);
+                self.topologies.set_added(adapter.added());
+            }
+        }
+    }
+
+    /// Whether the other end has a place for the link, too.
+    fn ask(&self, host: HostId) {
+        let (overlay, said) = (self.overlay.clone(), self.said.clone());
+        tokio::spawn(async move {
+            let answer = overlay.call(host, protocols::ADAPT, vec![WANTED]).await;
+            let yes = answer.is_ok_and(|answer| answer == [YES]);
+            let _daemon_ends = said.send(News::Said { host, yes }).await;
+        });
+    }
+
+    /// The other end may use the place for another. If it does not hear of it, it finds that the link goes astray.
+    fn tell_gone(&self, host: HostId) {
+        let overlay = self.overlay.clone();
+        tokio::spawn(async move {
+            if let Err(error) = overlay.call(host, protocols::ADAPT, vec![NO_MORE]).await {
+                tracing::debug!(%host, %error, "the other end was not told that a link is gone");
+            }
+        });
     }
 
     /// Bytes of each pair since the last look; a link that began anew counts from its beginning.

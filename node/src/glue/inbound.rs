@@ -4,9 +4,11 @@
 //! runs in a task of its own, of which there are at most `STREAMS_MAX` and as many as the overlay lets requests wait.
 
 use std::sync::Arc;
+use std::time::Duration;
 
 use consort_overlay::{Event, EventReceiver, HostId, Overlay, OverlayState, Reply, Stream};
 use tokio::sync::{Semaphore, mpsc};
+use tokio::time::Instant;
 
 use super::member::Member;
 use super::progress::{self, Stage};
@@ -18,6 +20,9 @@ use crate::state::store::{Change, Room, Store};
 
 /// Streams to machines served at once: each is a session of a person or a script.
 const STREAMS_MAX: usize = 256;
+
+/// How long what is known waits to be kept after somebody connected: where many do at once, one writing is enough.
+const KEEP_WITHIN: Duration = Duration::from_millis(500);
 
 /// The key of the overlay's state in its room.
 pub const STATE_KEY: &str = "state";
@@ -53,7 +58,19 @@ impl Inbound {
     pub async fn run(mut self) {
         // What was kept from an earlier run.
         self.topologies.renew().await;
-        while let Some(event) = self.events.recv().await {
+        let mut keep_at: Option<Instant> = None;
+        loop {
+            let event = tokio::select! {
+                event = self.events.recv() => event,
+                () = until(keep_at) => {
+                    keep_at = None;
+                    if let Ok(state) = self.overlay.state().await {
+                        self.keep(&state).await;
+                    }
+                    continue;
+                }
+            };
+            let Some(event) = event else { return };
             match event {
                 Event::Request { from, protocol, body, reply } => {
                     self.request(from, protocol, body, reply).await
@@ -66,9 +83,7 @@ impl Inbound {
                     }
                     // The overlay offers its state at its leisure; a node that is killed a second after it joined must know where to
                     // come back to.
-                    if let Ok(state) = self.overlay.state().await {
-                        self.keep(&state).await;
-                    }
+                    keep_at.get_or_insert_with(|| Instant::now() + KEEP_WITHIN);
                 }
                 Event::PeerDown(host) => tracing::info!(%host, "peer disconnected"),
                 Event::RecordChanged(host) => {
@@ -135,6 +150,7 @@ impl Inbound {
                 }
                 None => reply.refuse_malformed(),
             },
+            protocols::ADAPT => member.adapting.request(from, &body, reply),
             protocols::DESCRIBE => reply.send(member.description().encode()),
             protocols::PROGRESS => match progress::decode_request(&body) {
                 Some(slice) => {
@@ -179,5 +195,12 @@ impl Inbound {
             Ok(Err(error)) => tracing::error!(%error, "the overlay's state could not be kept"),
             Err(error) => tracing::error!(%error, "the store's thread ended"),
         }
+    }
+}
+
+async fn until(at: Option<Instant>) {
+    match at {
+        Some(at) => tokio::time::sleep_until(at).await,
+        None => std::future::pending().await,
     }
 }

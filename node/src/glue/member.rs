@@ -27,10 +27,11 @@ use tokio::sync::{mpsc, watch};
 use tokio::task::JoinSet;
 use zeroize::Zeroizing;
 
-use super::adapting::Adapting;
+use super::adapting::{Adapting, AdaptingHandle};
 use super::clock;
 use super::describe::Description;
 use super::engine::{self, Driver, Effects, EngineHandle};
+use super::kept;
 use super::machines::Machines;
 use super::mapping::{Mapping, MappingTask};
 use super::meet::Meet;
@@ -87,6 +88,8 @@ pub struct Member {
     pub topology: watch::Receiver<Arc<Topology>>,
     /// Finds paths to other hosts.
     pub meet: Meet,
+    /// Takes what other hosts want of links that follow the traffic.
+    pub adapting: AdaptingHandle,
     tasks: Mutex<JoinSet<()>>,
 }
 
@@ -123,6 +126,7 @@ impl Start<'_> {
         let machines =
             Machines::recover(driver, data.clone(), handle.clone(), image, self.config.mtu).await?;
         let (wanted, hosts) = Wanted::new();
+        let wanted_for_long = hosts.clone();
         let ways = Ways::new(self.overlay.local_id(), self.topology.clone());
         let (peers, news) = Peers::new(self.overlay.clone(), data.clone(), hosts, ways.clone());
         let (meet, mapping) = meet(self.config, self.overlay, &data, &news, &ways, &wanted);
@@ -141,7 +145,7 @@ impl Start<'_> {
         let loop_ = Driver::new(core, inputs, effects);
 
         let mut tasks = JoinSet::new();
-        let (fatal, me) = (self.fatal, self.overlay.local_id());
+        let fatal = self.fatal;
         tasks.spawn(async move {
             if let Err(failure) = loop_.run().await {
                 // The daemon takes the first failure and ends; there is no second.
@@ -164,9 +168,12 @@ impl Start<'_> {
         });
         tasks.spawn(by_themselves.run());
         tasks.spawn(peers.run());
+        tasks.spawn(kept::keep(self.overlay.clone(), self.store.clone(), wanted_for_long));
         tasks.spawn(meet.relays.clone().run());
         tasks.spawn(meet.clone().run());
-        tasks.spawn(Adapting::new(me, data.clone(), self.topologies, meet.clone()).run());
+        let (links, adapting) =
+            Adapting::new(self.overlay.clone(), data.clone(), self.topologies, meet.clone());
+        tasks.spawn(links.run());
         if self.config.map_ports {
             tasks.spawn(mapping.run());
         }
@@ -190,6 +197,7 @@ impl Start<'_> {
             news,
             topology: self.topology,
             meet,
+            adapting,
             tasks: Mutex::new(tasks),
         })
     }

@@ -19,6 +19,7 @@
 //! | [`standalone`] | overlay, vswitch, store | networks by themselves: who is on them, this host's devices |
 //! | [`wanted`] | vswitch | which hosts the parts want the data plane to know |
 //! | [`peers`] | overlay, vswitch | which hosts the data plane knows, and where |
+//! | [`kept`] | overlay, store | records of other hosts for the next life |
 //! | [`topology`] | overlay, topology | which topology holds, for all who act by it |
 //! | [`meet`] | overlay, vswitch | two hosts tell each other where they are; what is done where there is no direct path |
 //! | [`relay`] | overlay, vswitch | ways through other members, and others' through this host |
@@ -41,6 +42,7 @@ pub mod clock;
 pub mod describe;
 pub mod engine;
 pub mod inbound;
+pub mod kept;
 pub mod machine;
 pub mod machines;
 pub mod mapping;

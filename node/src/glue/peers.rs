@@ -6,20 +6,23 @@
 //! that is quicker to want it must not come from a stranger, or it is lost and costs a second. A changed record is told again; a host that is neither
 //! wanted nor in view is forgotten. What a host says when it meets this one is newer than its record and holds until its record changes.
 //!
-//! It also names the observers: members whose answers to the data plane's probes say what NAT is before this host.
+//! It also names the observers (`observers`): members whose answers to the data plane's probes say what NAT is before this host.
 //!
 //! Owns: what the data plane was told of each, ways through relays included. Refuses to know: paths and sessions, and how those ways came about
 //! ([`super::relay`], [`super::meet`]).
+
+mod observers;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
-use consort_overlay::{Direction, HostId, Overlay, PeerState, PeerStatus};
-use consort_vswitch::path::{CANDIDATES_MAX, Candidate, CandidateKind, NatKind, RelayedPath};
+use consort_overlay::{HostId, Overlay, PeerState, PeerStatus};
+use consort_vswitch::path::{CANDIDATES_MAX, Candidate, CandidateKind, RelayedPath};
 use consort_vswitch::{DataPlane, PeerConfig};
 use tokio::sync::{mpsc, oneshot, watch};
+use tokio::task::{JoinError, JoinSet};
 
 use super::describe::Description;
 use super::meet::whereabouts::Whereabouts;
@@ -32,11 +35,11 @@ const ASK_AGAIN: Duration = Duration::from_secs(1);
 /// How often observers are chosen anew while nothing else happens: connections come and go.
 const LOOK_AGAIN: Duration = Duration::from_secs(10);
 
+/// Hosts asked at once for what they say of themselves: each may take as long as a dial, and a node that starts anew may want hundreds.
+const ASKED_MAX: usize = 16;
+
 /// News waiting. A changed record that is lost is learned at the next change; records change each minute at the most.
 const NEWS_MAX: usize = 256;
-
-/// Members that are asked what they see: two tell kinds of NAT apart, two more may be out of reach.
-const OBSERVERS_MAX: usize = 4;
 
 /// How long a host that came by itself is kept though nobody here wants it yet: longer than its own tries take.
 const KEPT_AFTER_MEETING: Duration = Duration::from_secs(300);
@@ -149,6 +152,9 @@ pub struct Peers {
     useless: BTreeSet<HostId>,
     /// Those that came by themselves, and when.
     recent: BTreeMap<HostId, Instant>,
+    /// Those that are being asked for their description, and until when none of them is asked again.
+    asked: BTreeMap<HostId, Option<Instant>>,
+    asking: JoinSet<(HostId, Option<Vec<u8>>)>,
     observers: Vec<HostId>,
     /// Those that the data plane was told it may reach directly.
     direct: BTreeSet<HostId>,
@@ -177,6 +183,8 @@ impl Peers {
             known,
             useless: BTreeSet::new(),
             recent: BTreeMap::new(),
+            asked: BTreeMap::new(),
+            asking: JoinSet::new(),
             observers: Vec::new(),
             direct: BTreeSet::new(),
             leaving: BTreeMap::new(),
@@ -187,9 +195,9 @@ impl Peers {
     /// Runs until the daemon ends.
     pub async fn run(mut self) {
         loop {
-            let missing = self.tell().await;
+            self.tell().await;
             self.name_observers().await;
-            let again = if missing { ASK_AGAIN } else { LOOK_AGAIN };
+            let again = if self.asked.is_empty() { LOOK_AGAIN } else { ASK_AGAIN };
             let leave_at = self.leaving.values().min().copied();
             tokio::select! {
                 changed = self.wanted.changed() => if changed.is_err() { return },
@@ -202,6 +210,7 @@ impl Peers {
                     Some(news) => self.on_news(news).await,
                     None => return,
                 },
+                Some(asked) = self.asking.join_next() => self.on_asked(asked),
                 () = tokio::time::sleep(again) => {}
             }
         }
@@ -325,8 +334,8 @@ impl Peers {
         }
     }
 
-    /// Tells the data plane what it should know and does not; true if something wanted could not be learned.
-    async fn tell(&mut self) -> bool {
+    /// Tells the data plane what it should know and does not, and has asked whom there is no record of.
+    async fn tell(&mut self) {
         let wanted = self.wanted.borrow_and_update().clone();
         let linked: BTreeSet<HostId> = self.ways.kept().into_iter().collect();
         let view = self.overlay.view().await.unwrap_or_default();
@@ -357,15 +366,48 @@ impl Peers {
                 self.tell_payload(host, &payload);
             }
         }
-        let mut missing = false;
+        self.ask_those_without_record(&wanted);
+    }
+
+    /// A host that does not answer keeps nobody else waiting, and least of all those who say where they are.
+    fn ask_those_without_record(&mut self, wanted: &BTreeSet<HostId>) {
+        let now = Instant::now();
+        self.asked.retain(|host, again| again.is_none_or(|again| again > now) && wanted.contains(host));
         for host in wanted {
-            if !self.is_settled(host) && !self.ask_and_tell(host).await {
+            if self.asking.len() >= ASKED_MAX {
+                return;
+            }
+            if self.is_settled(*host) || self.asked.contains_key(host) {
+                continue;
+            }
+            self.asked.insert(*host, None);
+            let (overlay, host) = (self.overlay.clone(), *host);
+            self.asking.spawn(async move { (host, ask(&overlay, host).await) });
+        }
+    }
+
+    fn on_asked(&mut self, asked: Result<(HostId, Option<Vec<u8>>), JoinError>) {
+        let Ok((host, payload)) = asked.inspect_err(|error| tracing::error!(%error, "a host was not asked"))
+        else {
+            // Which one is not said: all may be asked again.
+            self.asked.clear();
+            return;
+        };
+        match payload {
+            Some(payload) => {
+                self.asked.remove(&host);
+                // Whoever came by itself meanwhile has said something newer.
+                if !self.is_settled(host) {
+                    self.tell_payload(host, &payload);
+                }
+            }
+            None if self.is_settled(host) => drop(self.asked.remove(&host)),
+            None => {
+                self.asked.insert(host, Some(Instant::now() + ASK_AGAIN));
                 // Nothing is known of it any more: it may have been put out.
                 self.data.remove_peer(host);
-                missing = true;
             }
         }
-        missing
     }
 
     fn is_settled(&self, host: HostId) -> bool {
@@ -414,7 +456,8 @@ impl Peers {
             direct,
             keep: self.ways.keeps(host),
         };
-        match self.data.set_peer(told) {
+        let rate = self.ways.link_rate(host);
+        match self.data.set_peer(told).and_then(|()| self.data.set_link_rate(host, rate)) {
             Ok(()) => true,
             Err(error) => {
                 tracing::warn!(%host, %error, "the data plane does not take the host");
@@ -435,16 +478,10 @@ impl Peers {
         candidates
     }
 
-    async fn ask_and_tell(&mut self, host: HostId) -> bool {
-        let Some(payload) = ask(&self.overlay, host).await else { return false };
-        self.tell_payload(host, &payload);
-        true
-    }
-
     /// Says whom the data plane asks what they see: members with a way to them that needs no NAT opened, bootstrap peers first.
     async fn name_observers(&mut self) {
         let peers = self.overlay.peers().await.unwrap_or_default();
-        let chosen = choose_observers(&peers, &locked(&self.known));
+        let chosen = observers::choose(&peers, &locked(&self.known));
         if chosen == self.observers {
             return;
         }
@@ -475,82 +512,5 @@ async fn ask(overlay: &Overlay, host: HostId) -> Option<Vec<u8>> {
             tracing::debug!(%host, %error, "the host could not be asked for its description");
             None
         }
-    }
-}
-
-/// The best first: those with an address of their own before those behind something, those this host has dialled before those that came to it. What was
-/// chosen before has no preference, and the order is that of names, so the choice is steady while the connections are.
-fn choose_observers(peers: &[PeerStatus], known: &BTreeMap<HostId, Known>) -> Vec<HostId> {
-    let mut fit: Vec<(u8, bool, HostId)> = peers
-        .iter()
-        .filter_map(|peer| {
-            let PeerState::Connected { direction, .. } = peer.state else { return None };
-            // Over a stream it would see a socket of its own.
-            let known = known.get(&peer.host).filter(|known| known.stream.is_none())?;
-            let openness = match known.whereabouts.nat.kind {
-                NatKind::None => 0,
-                NatKind::Unknown => 1,
-                NatKind::EndpointIndependent => 2,
-                NatKind::AddressDependent | NatKind::AddressAndPortDependent => 3,
-                // Answers nobody.
-                NatKind::Blocked => return None,
-            };
-            Some((openness, direction == Direction::Inbound, peer.host))
-        })
-        .collect();
-    fit.sort_unstable();
-    fit.truncate(OBSERVERS_MAX);
-    fit.into_iter().map(|(.., host)| host).collect()
-}
-
-#[cfg(test)]
-mod tests {
-    use consort_overlay::{Transport, UnixSeconds};
-    use consort_scheduler::bounded::List;
-    use consort_vswitch::path::NatView;
-
-    use super::*;
-
-    fn peer(host: HostId, direction: Direction) -> PeerStatus {
-        let state = PeerState::Connected {
-            address: "192.0.2.1:7440".parse().unwrap(),
-            transport: Transport::Quic,
-            direction,
-            since: UnixSeconds(0),
-            round_trip: None,
-        };
-        PeerStatus { host, state, addresses: Vec::new(), last_seen: None, failure: None }
-    }
-
-    fn known(kind: NatKind) -> Known {
-        let nat = NatView { kind, ..NatView::default() };
-        let whereabouts = Whereabouts { data_key: [0; 32], candidates: List::new(), nat, relays: false };
-        Known { whereabouts, via: Vec::new(), stream: None }
-    }
-
-    #[test]
-    fn observers_are_those_that_can_answer_and_bootstrap_peers_first() {
-        let hosts: Vec<HostId> = (0..6).map(|_| HostId::random()).collect();
-        let kinds = [
-            NatKind::AddressAndPortDependent,
-            NatKind::Blocked,
-            NatKind::None,
-            NatKind::None,
-            NatKind::EndpointIndependent,
-            NatKind::Unknown,
-        ];
-        let all: BTreeMap<HostId, Known> =
-            hosts.iter().zip(kinds).map(|(host, kind)| (*host, known(kind))).collect();
-        let mut peers: Vec<PeerStatus> = hosts.iter().map(|host| peer(*host, Direction::Inbound)).collect();
-        peers[3] = peer(hosts[3], Direction::Outbound);
-        peers.push(peer(HostId::random(), Direction::Outbound));
-        let chosen = choose_observers(&peers, &all);
-        assert_eq!(
-            chosen,
-            [hosts[3], hosts[2], hosts[5], hosts[4]],
-            "none blocked, none of which nothing is known"
-        );
-        peers[3].state = PeerState::Dialling;
-        assert_eq!(choose_observers(&peers, &all)[..2], [hosts[2], hosts[5]]);
     }
 }

@@ -4,7 +4,7 @@ use consort_overlay::{Rate, RpcProtocol};
 use consort_scheduler::limits::MESSAGE_BYTES_MAX;
 
 use super::standalone::message;
-use super::{describe, meet, progress, relay, traffic};
+use super::{adapting, describe, meet, progress, relay, traffic};
 
 /// Messages between the schedulers' engines. One way: the answer is empty and only says that the message came.
 pub const SCHEDULER: &str = "scheduler/1";
@@ -29,6 +29,9 @@ pub const WHY: &str = "why/1";
 
 /// What a host's switch sends the others on a network.
 pub const TRAFFIC: &str = "traffic/1";
+
+/// A link that follows the traffic is wanted by one of its ends.
+pub const ADAPT: &str = "adapt/1";
 
 /// Streams of a link's datagrams, where UDP does not pass.
 pub const DATAGRAMS: &str = "datagrams/1";
@@ -93,6 +96,13 @@ pub fn requests() -> Vec<RpcProtocol> {
             request_bytes_max: traffic::REQUEST_BYTES,
             response_bytes_max: traffic::RESPONSE_BYTES_MAX,
             rate: Rate { per_second: 2, burst: 20 },
+        },
+        // A pair's link is tried every ten seconds at the most.
+        RpcProtocol {
+            name: ADAPT,
+            request_bytes_max: adapting::MESSAGE_BYTES,
+            response_bytes_max: adapting::MESSAGE_BYTES,
+            rate: Rate { per_second: 1, burst: 10 },
         },
     ]
 }

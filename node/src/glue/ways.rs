@@ -67,6 +67,18 @@ impl Ways {
         named.filter(|host| *host != self.me && topology.link(self.me, *host) == LinkKind::Static).collect()
     }
 
+    /// The most, in bits a second, that this host's direct link to `host` may carry.
+    #[must_use]
+    pub fn link_rate(&self, host: HostId) -> Option<u64> {
+        self.topology.borrow().rate(self.me, host).map(|rate| rate.0)
+    }
+
+    /// The most, in bits a second, that this host may forward for others.
+    #[must_use]
+    pub fn transit_rate(&self) -> Option<u64> {
+        self.topology.borrow().transit_rate(self.me).map(|rate| rate.0)
+    }
+
     /// Whether others' datagrams may go over `host`.
     #[must_use]
     pub fn may_relay(&self, host: HostId) -> bool {

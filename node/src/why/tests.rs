@@ -229,6 +229,18 @@ fn single_faults() -> Vec<(Code, Facts)> {
         (Code::MeetUnanswered, control_down(Failure::Unresponsive)),
         (Code::DataPortBlocked, no_path()),
         (Code::DataPortBlocked, with(relayed(), |facts| facts.near.nat = Nat::Blocked)),
+        // Nobody ever answered either data port, so neither knows a NAT.
+        (
+            Code::DataPortBlocked,
+            with(relayed(), |facts| {
+                for side in [&mut facts.near, facts.far.as_mut().unwrap()] {
+                    side.nat = Nat::Unknown;
+                    side.link.path = Path::RelayStream;
+                    side.relays = List::new();
+                    side.relays_known = 0;
+                }
+            }),
+        ),
         // What the other sends arrives, and nothing comes back to it from anybody: it is not that UDP is blocked there altogether.
         (
             Code::OneWayOut,
@@ -368,6 +380,16 @@ fn of_several_faults_the_first_to_be_mended_is_named_and_the_others_beside_it() 
     assert!(also.contains(&Code::UdpBlockedHere) && also.contains(&Code::Lossy), "{also:?}");
     facts.near.has_ipv4 = false;
     assert_eq!(explain(&facts).code, Code::NoNetwork);
+}
+
+#[test]
+fn an_address_that_changes_is_named_before_the_loss_it_brings() {
+    let mut facts = well();
+    facts.near.link.loss_permille = 80;
+    facts.near.link.roamed = 12;
+    let said = explain(&facts);
+    assert_eq!(said.code, Code::Unsteady);
+    assert!(said.also.iter().any(|finding| finding.code == Code::Lossy));
 }
 
 #[test]

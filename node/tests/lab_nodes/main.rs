@@ -4,11 +4,13 @@
 
 mod crash;
 mod demo;
+mod follow;
 mod local_link;
 mod mapping;
 mod meet;
 mod net;
 mod overlay;
+mod rates;
 mod reach;
 mod slice;
 mod support;

@@ -1,6 +1,8 @@
 //! Links over hops, static links and links that follow the traffic, on topologies that leave links out, with real nodes. What of it is a time is
 //! measured by `consort bench relay`.
 
+use std::collections::BTreeSet;
+
 use consort_node::bench::relay::field::{Field, UNCAPPED};
 use consort_node::control::api::{Operators, Reach, TopologyState, Traffic};
 use consort_node::demo::stage::awaited;
@@ -14,6 +16,20 @@ const STAR: &str = "shape = \"star\"\nhubs = \"h0\"";
 const MESH: &str = "shape = \"mesh\"";
 const RING: &str = "shape = \"ring\"";
 
+/// Datagrams, one every two milliseconds or more, that may be missing in a row where a way has to be found within a second.
+const SECOND: usize = 500;
+
+/// The most numbers in a row.
+fn longest_row(numbers: &BTreeSet<u64>) -> usize {
+    let (mut longest, mut row, mut before) = (0, 0, None);
+    for number in numbers {
+        row = if before.is_some_and(|before: u64| before + 1 == *number) { row + 1 } else { 1 };
+        longest = longest.max(row);
+        before = Some(*number);
+    }
+    longest
+}
+
 async fn field(hosts: usize) -> Field {
     Field::of(hosts, "", UNCAPPED).await.unwrap()
 }
@@ -23,14 +39,19 @@ in_lab! {
     async fn a_hop_that_dies_is_gone_around_and_no_connection_breaks() {
         let mut field = field(4).await;
         field.shape(RING, "").await.unwrap();
-        let (_, there) = field.network("across", "h0", "h2").await.unwrap();
+        let (here, there) = field.network("across", "h0", "h2").await.unwrap();
         let talk = field.talk("h0", "h2", there).unwrap();
         talk.goes_on().await.unwrap();
         let before = field.over("h0", "h2", 1).await.unwrap();
         field.has_spare("h0", "h2").await.unwrap();
+        let numbered = field.numbered(("h0", here), ("h2", there)).unwrap();
+        numbered.goes_on().await.unwrap();
         field.crew.kill_node(&before[0]).unwrap();
         talk.goes_on().await.unwrap();
         field.way("h0", "h2", "over the other", |hops| hops.len() == 1 && *hops != before[..]).await.unwrap();
+        numbered.goes_on().await.unwrap();
+        let (sent, missing) = numbered.end().unwrap();
+        assert!(longest_row(&missing) <= SECOND, "{} in a row of {sent}", longest_row(&missing));
         talk.end().unwrap();
     }
 }
@@ -40,13 +61,18 @@ in_lab! {
     async fn a_hop_beyond_the_first_that_dies_is_gone_around_as_well() {
         let mut field = field(6).await;
         field.shape(RING, "").await.unwrap();
-        let (_, there) = field.network("across", "h0", "h3").await.unwrap();
+        let (here, there) = field.network("across", "h0", "h3").await.unwrap();
         let talk = field.talk("h0", "h3", there).unwrap();
         talk.goes_on().await.unwrap();
         let before = field.over("h0", "h3", 2).await.unwrap();
         field.has_spare("h0", "h3").await.unwrap();
+        let numbered = field.numbered(("h0", here), ("h3", there)).unwrap();
+        numbered.goes_on().await.unwrap();
         field.crew.kill_node(&before[1]).unwrap();
         talk.goes_on().await.unwrap();
+        numbered.goes_on().await.unwrap();
+        let (sent, missing) = numbered.end().unwrap();
+        assert!(longest_row(&missing) <= 2 * SECOND, "{} in a row of {sent}", longest_row(&missing));
         let after = field.way("h0", "h3", "around", |hops| hops.len() == 2 && *hops != before[..]).await.unwrap();
         // It comes back, and with it the spare way: the others may die now.
         field.crew.start(&before[1], &[]).unwrap();

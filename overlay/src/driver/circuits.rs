@@ -32,6 +32,9 @@ use std::{collections::HashMap, net::SocketAddr, time::Duration};
 const RESERVATIONS_WANTED: usize = 2;
 /// Members asked for a circuit to one host; more than a few would be a search, for which there is Kademlia.
 const ASKED_MAX: usize = 4;
+/// Dials that have a circuit beside them at once. Each costs others' work, and a host whose dials all take long is overrun itself: where many start
+/// together, circuits for each would keep all of them from their own.
+const AT_ONCE: usize = 8;
 /// How long a direct dial has the field for itself: a round trip around the world, twice.
 const DIRECT_FIRST: Duration = Duration::from_millis(700);
 /// The same where node waits for the connection: most round trips, and the usual head start of RFC 8305. A neighbour more is worth no such haste.
@@ -73,11 +76,21 @@ impl Circuits {
 
     /// When the next of the dials that have a `head_start` worth a timer is to have a circuit beside it.
     pub(super) fn next_at(&self, head_start: impl Fn(&HostId) -> Option<Duration>) -> Option<Duration> {
+        if self.are_enough() {
+            // The end of one of them is an event, after which this is asked again.
+            return None;
+        }
         let at = |(host, part): (&HostId, &Try)| match part {
             Try::Direct { since } if *since != Duration::MAX => Some(*since + head_start(host)?),
             _ => None,
         };
         self.tries.iter().filter_map(at).min()
+    }
+
+    /// Whether one more would be too many.
+    fn are_enough(&self) -> bool {
+        let has_circuit = |part: &&Try| matches!(part, Try::Both { .. } | Try::Circuit { .. });
+        self.tries.values().filter(has_circuit).count() >= AT_ONCE
     }
 
     /// There is a connection, or the dial is over.
@@ -140,7 +153,7 @@ impl Driver {
                 Try::Direct { since } => *since,
                 Try::Both { .. } | Try::Circuit { .. } => continue,
             };
-            if now.saturating_sub(since) < self.head_start(&host) {
+            if now.saturating_sub(since) < self.head_start(&host) || self.circuits.are_enough() {
                 continue;
             }
             // Where nobody can be asked for one, somebody may be a moment later.
@@ -249,5 +262,27 @@ fn is_worth_a_circuit(host: &HostId, error: &DialError) -> bool {
             .filter_map(|(_, error)| super::transport::gate_failure(error))
             .all(|failure| failure.peer != *host),
         _ => false,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn no_more_circuits_are_asked_for_at_once_than_a_host_and_its_relays_bear() {
+        let mut circuits = Circuits::default();
+        let waiting = HostId::random();
+        circuits.began(waiting, Duration::ZERO);
+        assert_eq!(circuits.next_at(|_| true), Some(WAITED_FIRST));
+        for id in 0..AT_ONCE {
+            let circuit = ConnectionId::new_unchecked(id);
+            circuits.tries.insert(HostId::random(), Try::Both { circuit });
+        }
+        assert!(circuits.are_enough());
+        assert_eq!(circuits.next_at(|_| true), None, "a time that has passed would be asked for without end");
+        let done = *circuits.tries.keys().find(|host| **host != waiting).unwrap();
+        circuits.ended(&done);
+        assert_eq!(circuits.next_at(|_| true), Some(WAITED_FIRST));
     }
 }

@@ -11,8 +11,9 @@ use crate::{
     gate::upgrade::GateError,
     handle::{CallError, OpenError},
     identity::HostId,
-    peers::{Connection, Direction, Established, Failure, FailureReason, Reach},
+    peers::{Connection, Direction, Established, Failure, FailureReason, NEAR_TRIED, Reach},
     protocol::member::Refusal,
+    view::NEAREST_KEPT,
 };
 use libp2p::{
     Multiaddr,
@@ -277,10 +278,14 @@ impl Driver {
     /// Dials, drops what is too much, and looks after those who wait.
     pub(super) fn upkeep_connections(&mut self) {
         let now = self.now();
-        if let Some(host) = self.peers.choose_close(now) {
+        let near = self.view.nearest(NEAREST_KEPT);
+        if let Some(host) = self.peers.choose_close(&near, now) {
             self.close_peer(&host, &FailureReason::ClosedHere);
         }
         if !self.entering {
+            for (host, addresses) in self.peers.choose_near(&near[..NEAR_TRIED.min(near.len())], now) {
+                self.dial(host, &addresses);
+            }
             for (host, addresses) in self.peers.choose_dials(now, &mut self.rng) {
                 self.dial(host, &addresses);
             }

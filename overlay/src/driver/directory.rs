@@ -12,7 +12,7 @@ use crate::{
     counters::count,
     event::Event,
     identity::HostId,
-    peers::{FailureReason, Reach},
+    peers::{FailureReason, NEAR_TRIED, Reach},
     protocol::{
         revocations::encode_question,
         rpc::{RpcRefusal, RpcResponse},
@@ -111,12 +111,24 @@ impl Driver {
             self.spread_record();
         }
         if self.pace.is_due(now) {
-            let up: Vec<HostId> = self.peers.up().collect();
+            let up = self.to_ask();
             if !up.is_empty() {
                 let chosen = up[below(&mut self.rng, up.len())];
                 self.exchange_with(chosen);
             }
         }
+    }
+
+    /// Whom to ask for records: in turn one that is near, who knows this host's other neighbours, and any, who knows the rest.
+    fn to_ask(&mut self) -> Vec<HostId> {
+        let up: Vec<HostId> = self.peers.up().collect();
+        self.near_is_next = !self.near_is_next;
+        if self.near_is_next {
+            return up;
+        }
+        let mut near = self.view.nearest(NEAR_TRIED);
+        near.retain(|host| up.contains(host));
+        if near.is_empty() { up } else { near }
     }
 
     fn own_exchange(&self, records: &[Arc<HostRecord>]) -> Exchange {
@@ -141,7 +153,8 @@ impl Driver {
             self.record.iter().filter(|own| !is_known(own)).cloned().collect();
         let room = RECORDS_MAX - lacking.len();
         lacking.extend(self.view.sample(room, &mut self.rng, &peer, &theirs.known));
-        Ok(self.own_exchange(&lacking).encode())
+        // What this host holds is of use to who answers, not to who asked.
+        Ok(Exchange { known: Vec::new(), ..self.own_exchange(&lacking) }.encode())
     }
 
     pub(super) fn on_exchange_answer(&mut self, peer: HostId, told: Option<u64>, body: Option<&[u8]>) {
@@ -174,7 +187,8 @@ impl Driver {
         new_hosts
     }
 
-    fn take_record(&mut self, bytes: &[u8]) -> Option<Offered> {
+    /// Takes in what others say, or what was kept of it.
+    pub(super) fn take_record(&mut self, bytes: &[u8]) -> Option<Offered> {
         let record = match self.check_record(bytes) {
             Ok(Some(record)) => record,
             Ok(None) => {

@@ -1,6 +1,6 @@
 //! Whom to dial when, how long to wait after a failure, which connection may go: the rules at the head of [`peers`](super).
 
-use super::{Link, Peers};
+use super::{Link, Peer, Peers};
 use crate::{identity::HostId, view::below};
 use rand_core::Rng;
 use std::{net::SocketAddr, time::Duration};
@@ -13,6 +13,10 @@ pub const NEIGHBOURS_WANTED: usize = 6;
 /// Above so many connections the unused ones are closed, among them those that searches of the routing table leave behind. Twice what is wanted,
 /// so that closing here does not make the peer look for another at once.
 pub const NEIGHBOURS_MAX: usize = 12;
+/// Connections to hosts that are near by Kademlia's metric, where the view is but a sample: with one neighbour gone the others tell.
+pub(crate) const NEAR_WANTED: usize = 3;
+/// Among so many of the nearest: some cannot be reached.
+pub(crate) const NEAR_TRIED: usize = 8;
 /// A connection is unused when node asked nothing over it for so long.
 pub(crate) const UNUSED_AFTER: Duration = Duration::from_secs(30);
 pub(super) const BACKOFF_MIN: Duration = Duration::from_secs(1);
@@ -50,13 +54,36 @@ impl Peers {
         chosen
     }
 
-    /// A connection that may go because there are too many: the longest unused. One at a time, since the peer may be closing others.
-    pub(crate) fn choose_close(&self, now: Duration) -> Option<HostId> {
+    /// Hosts to dial of those that are near, which come with the nearest first. They count as being dialled.
+    pub(crate) fn choose_near(&mut self, near: &[HostId], now: Duration) -> Vec<(HostId, Vec<SocketAddr>)> {
+        let mut chosen = Vec::new();
+        let is_open = |peer: &Peer| matches!(peer.link, Link::Up { .. } | Link::Dialling);
+        let mut open = near.iter().filter(|host| self.peers.get(*host).is_some_and(is_open)).count();
+        for host in near {
+            if open >= NEAR_WANTED || self.dialling() >= DIALS_MAX {
+                break;
+            }
+            let Some(peer) = self.peers.get_mut(host) else { continue };
+            let is_ready = matches!(peer.link, Link::Down { retry_at } if retry_at <= now);
+            if is_ready && !peer.addresses.is_empty() && !peer.barred {
+                peer.link = Link::Dialling;
+                chosen.push((*host, peer.addresses.clone()));
+                open += 1;
+            }
+        }
+        chosen
+    }
+
+    /// A connection that may go because there are too many: the longest unused, but for those to hosts that are near, which either end may have
+    /// wanted. One at a time, since the peer may be closing others.
+    pub(crate) fn choose_close(&self, near: &[HostId], now: Duration) -> Option<HostId> {
         if self.connected() <= NEIGHBOURS_MAX {
             return None;
         }
         let unused = self.peers.iter().filter_map(|(host, peer)| match &peer.link {
-            Link::Up { used_at, .. } if now.saturating_sub(*used_at) >= UNUSED_AFTER => {
+            Link::Up { used_at, .. }
+                if now.saturating_sub(*used_at) >= UNUSED_AFTER && !near.contains(host) =>
+            {
                 Some((*used_at, *host))
             }
             _ => None,

@@ -144,19 +144,39 @@ fn above_the_bound_the_longest_unused_connections_go() {
         peers.established(*host, connection(id, Direction::Inbound), chain(&[1]), at);
     }
     let first = T + UNUSED_AFTER;
-    assert_eq!(peers.choose_close(first - Duration::from_secs(1)), None, "none was unused for long");
-    assert_eq!(peers.choose_close(first), Some(hosts[0]));
+    assert_eq!(peers.choose_close(&[], first - Duration::from_secs(1)), None, "none was unused for long");
+    assert_eq!(peers.choose_close(&[], first), Some(hosts[0]));
     let later = first + Duration::from_secs(100);
     peers.used(&hosts[0], later);
     let mut rng = seeded(6);
     let mut closed = Vec::new();
-    while let Some(host) = peers.choose_close(later) {
+    while let Some(host) = peers.choose_close(&[], later) {
         for id in peers.connections(&host) {
             assert!(peers.closed(&host, id, failure(), later, &mut rng));
         }
         closed.push(host);
     }
     assert_eq!(closed, hosts[1..4], "no more than the surplus, and not the one that was used");
+}
+
+#[test]
+fn connections_to_near_hosts_are_not_closed_and_three_of_the_nearest_are_wanted() {
+    let (mut peers, hosts) = with_peers(u16::try_from(NEIGHBOURS_MAX).unwrap() + 5);
+    let (near, far) = hosts.split_at(5);
+    for (id, host) in hosts.iter().enumerate().skip(1) {
+        peers.established(*host, connection(id, Direction::Inbound), chain(&[1]), T);
+    }
+    assert_eq!(peers.choose_close(&hosts, T + UNUSED_AFTER), None);
+    assert!(far.contains(&peers.choose_close(near, T + UNUSED_AFTER).unwrap()));
+    assert_eq!(peers.choose_near(near, T), [], "four of them are connected");
+    let mut rng = seeded(8);
+    for (id, host) in hosts.iter().enumerate().take(4).skip(1) {
+        peers.closed(host, ConnectionId::new_unchecked(id), failure(), T, &mut rng);
+    }
+    let later = T + Duration::from_secs(10);
+    let chosen: Vec<HostId> = peers.choose_near(near, later).into_iter().map(|(host, _)| host).collect();
+    assert_eq!(chosen, hosts[..2], "with the one that is connected it is three, the nearest first");
+    assert_eq!(peers.choose_near(near, later), [], "they are being dialled");
 }
 
 #[test]

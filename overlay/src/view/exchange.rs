@@ -6,13 +6,14 @@
 //! |---|---|---|---|
 //! | 0 | 16 | digest | of the sender's revocations; who holds others asks for them |
 //! | 16 | 16 | documents | digest of the sender's documents, likewise |
-//! | 32 | 2 | known | how many records the sender holds, at most [`VIEW_MAX`] |
+//! | 32 | 2 | known | how many records the sender holds, at most [`VIEW_MAX`]; in an answer 0 |
 //! | 34 | 4 each | tags | of each such record: the last two bytes of its host's key, and two of its sequence ([`Tag`]) |
 //! | … | 1 | count | at most [`RECORDS_MAX`] |
 //! | … | … | records | each with its length in two bytes |
 //!
 //! Who asks sends its own record, unless the peer has it; the answer brings what the asker lacks by its tags, half of it the nearest to it, and nothing
 //! else: while nothing changes a message is a list of tags. Two hosts whose tags agree hide each other until one of them is renewed.
+//! Where the view is but a sample, every second exchange is with a host that is near by Kademlia's metric ([`View::nearest`](super::View::nearest)).
 //!
 //! Pace: on each new connection at once, then with one random peer at a time. While the view is less than half full and exchanges bring hosts that
 //! were not known, the pace is [`INTERVAL_MIN`]; each that brings none doubles it up to [`INTERVAL_MAX`]. So a newcomer fills its view within seconds,

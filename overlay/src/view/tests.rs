@@ -46,6 +46,19 @@ fn a_full_view_keeps_its_bound_and_what_is_pinned() {
 }
 
 #[test]
+fn neighbours_are_named_where_the_view_is_a_sample_and_stay_whatever_comes() {
+    let (mut view, mut rng) = (view(), seeded(7));
+    let mut all: Vec<HostId> = (0..1_000).map(|n| described(n, 1).host).collect();
+    all.sort_by_key(|host| place(host) ^ view.own);
+    for n in 0..1_000 {
+        assert_eq!(view.nearest(8).is_empty(), view.len() < SAMPLE_FROM);
+        view.offer(described(n, 1), &mut rng, |_| false);
+    }
+    assert_eq!(view.nearest(NEAREST_KEPT), all[..NEAREST_KEPT]);
+    assert_eq!(view.nearest(1_000).len(), VIEW_MAX);
+}
+
+#[test]
 fn records_go_when_they_expire() {
     let (mut view, mut rng) = (view(), seeded(3));
     view.offer(described(1, 1), &mut rng, |_| false);

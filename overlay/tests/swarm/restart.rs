@@ -66,3 +66,37 @@ async fn a_state_of_another_host_is_refused() {
     let thief = OverlayConfig { state, ..config_of(Keypair::generate(), Transports::Both) };
     assert!(matches!(Node::try_start(thief).await.err(), Some(StartError::ForeignState)));
 }
+
+/// The other is gone for good: nobody could have told of it.
+#[tokio::test]
+async fn records_that_were_kept_are_known_before_anybody_is_connected() {
+    let founder = Node::start(config(Transports::Both)).await;
+    let mut member = Node::joined_to(&founder, config(Transports::Both)).await;
+    let id = founder.id();
+    founder.overlay.publish_record(b"here I am".to_vec()).await.unwrap();
+    member.until("heard", |event| matches!(event, Event::RecordChanged(host) if *host == id)).await;
+    let view = member.overlay.view().await.unwrap();
+    let records = view.iter().map(|record| record.bytes().to_vec()).collect();
+    let (keypair, state) = (member.keypair.clone(), member.state().await);
+    member.overlay.shutdown().await;
+    founder.overlay.shutdown().await;
+    let again = Node::start(OverlayConfig { state, records, ..config_of(keypair, Transports::Both) }).await;
+    assert_eq!(again.overlay.view().await.unwrap().len(), view.len());
+    assert!(again.overlay.members().await.unwrap().iter().any(|member| member.host == id));
+}
+
+#[tokio::test]
+async fn a_kept_record_that_was_damaged_is_left_out() {
+    let founder = Node::start(config(Transports::Both)).await;
+    let member = Node::joined_to(&founder, config(Transports::Both)).await;
+    let view = founder.overlay.view().await.unwrap();
+    let mut records: Vec<Vec<u8>> = view.iter().map(|record| record.bytes().to_vec()).collect();
+    for record in &mut records {
+        record[40] ^= 1;
+    }
+    let (keypair, state) = (founder.keypair.clone(), founder.state().await);
+    founder.overlay.shutdown().await;
+    member.overlay.shutdown().await;
+    let again = Node::start(OverlayConfig { state, records, ..config_of(keypair, Transports::Both) }).await;
+    assert!(again.overlay.view().await.unwrap().is_empty());
+}

@@ -25,6 +25,8 @@ pub(crate) struct WorkerCounters {
     pub(crate) read_failed: Count,
     /// Errors of the socket on receiving.
     pub(crate) receive_failed: Count,
+    /// Datagrams that waited for their line, which the kernel did not take then.
+    pub(crate) paced_failed: Count,
     /// ARP frames handed to a link.
     pub(crate) arp_to_links: Count,
     /// Neighbour solicitations and advertisements handed to a link.
@@ -52,6 +54,8 @@ pub struct WorkerCounts {
     pub read_failed: u64,
     /// Errors of a socket on receiving.
     pub receive_failed: u64,
+    /// Datagrams that waited for their line, which the kernel did not take then.
+    pub paced_failed: u64,
     /// ARP frames handed to a link: none, where all addresses are known.
     pub arp_to_links: u64,
     /// Neighbour solicitations and advertisements handed to a link: as for ARP.
@@ -74,6 +78,7 @@ impl WorkerCounters {
         sum.write_failed += self.write_failed.read();
         sum.read_failed += self.read_failed.read();
         sum.receive_failed += self.receive_failed.read();
+        sum.paced_failed += self.paced_failed.read();
         sum.arp_to_links += self.arp_to_links.read();
         sum.neighbour_to_links += self.neighbour_to_links.read();
     }

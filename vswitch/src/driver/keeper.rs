@@ -215,7 +215,7 @@ impl Keeper {
         let routes = self.shared.routes.read();
         let mut sockets = self.shared.sockets.read();
         for output in self.outputs.drain(..) {
-            let mut out = Out { own: &self.socket, others: &sockets };
+            let mut out = Out::plain(&self.socket, &sockets);
             match output {
                 Output::Send { via, hops, datagram } => {
                     // Lost or refused, it is sent again by whoever misses the answer.
@@ -241,7 +241,7 @@ impl Keeper {
                 Output::Tell(_) => {}
             }
         }
-        self.egress.flush(&mut Out { own: &self.socket, others: &sockets });
+        self.egress.flush(&mut Out::plain(&self.socket, &sockets));
         self.shared.inbox.report(self.egress.take_reports());
     }
 }

@@ -22,6 +22,7 @@ mod hops;
 pub(crate) mod inbox;
 pub(crate) mod interfaces;
 pub(crate) mod keeper;
+mod pacer;
 pub(crate) mod poll;
 pub(crate) mod published;
 mod sender;

@@ -172,24 +172,25 @@ impl Socket {
         if result == 0 { (numbers[QUEUED].into(), numbers[DROPS].into()) } else { (0, 0) }
     }
 
-    /// Takes what waits in the socket, at most [`RECEIVE_MAX`]; calls back with each and its bytes, whose slots begin at multiples of
-    /// [`RECEIVE_BYTES`] in the arena. Gives how many there were.
+    /// Takes what waits in the socket, at most `most` and [`RECEIVE_MAX`]; calls back with each and its bytes, whose slots begin at
+    /// multiples of [`RECEIVE_BYTES`] in the arena. Gives how many there were.
     pub(crate) fn receive(
         &self,
         arena: &mut [u8],
+        most: usize,
         mut take: impl FnMut(usize, Received, &mut [u8]),
     ) -> io::Result<usize> {
-        let mut names = [const { MaybeUninit::<libc::sockaddr_storage>::zeroed() }; RECEIVE_MAX];
+        // Only what this call may fill is prepared: where one datagram comes at a time, the rest would be most of the call's cost.
+        let mut names = [const { MaybeUninit::<libc::sockaddr_storage>::uninit() }; RECEIVE_MAX];
         let mut controls = [const { MaybeUninit::<Control>::uninit() }; RECEIVE_MAX];
-        let mut pieces = [libc::iovec { iov_base: std::ptr::null_mut(), iov_len: 0 }; RECEIVE_MAX];
-        let mut messages = [const { MaybeUninit::<libc::mmsghdr>::zeroed() }; RECEIVE_MAX];
+        let mut pieces = [const { MaybeUninit::<libc::iovec>::uninit() }; RECEIVE_MAX];
+        let mut messages = [const { MaybeUninit::<libc::mmsghdr>::uninit() }; RECEIVE_MAX];
         let slots = arena.chunks_exact_mut(RECEIVE_BYTES);
         let rooms = names.iter_mut().zip(&mut controls).zip(&mut pieces);
         let mut count: libc::c_uint = 0;
-        for (((slot, message), ((name, control), piece)), _) in
-            slots.zip(&mut messages).zip(rooms).zip(0..RECEIVE_MAX)
-        {
-            *piece = libc::iovec { iov_base: slot.as_mut_ptr().cast(), iov_len: slot.len() };
+        for ((slot, message), ((name, control), piece)) in slots.zip(&mut messages).zip(rooms).take(most) {
+            let piece = piece.write(libc::iovec { iov_base: slot.as_mut_ptr().cast(), iov_len: slot.len() });
+            *name = MaybeUninit::zeroed();
             let mut header = header(piece);
             header.msg_name = name.as_mut_ptr().cast();
             header.msg_namelen = size::<libc::sockaddr_storage>();
@@ -424,7 +425,7 @@ mod tests {
         let mut fds = [PollFd::new(&socket.fd, PollFlags::IN)];
         rustix::event::poll(&mut fds, None).unwrap();
         let (mut arena, mut all) = (vec![0; ARENA_BYTES], Vec::new());
-        let count = socket.receive(&mut arena, |start, received, bytes| {
+        let count = socket.receive(&mut arena, RECEIVE_MAX, |start, received, bytes| {
             assert_eq!((start % RECEIVE_BYTES, received.cut), (0, false));
             all.push((bytes.len(), received));
         });

@@ -5,6 +5,7 @@
 //! more to come. What ports gave waits in a [`Backlog`], where flows take turns.
 
 use std::{
+    cell::RefCell,
     collections::HashMap,
     io::{ErrorKind, IoSlice},
     sync::{Arc, atomic::Ordering::Acquire},
@@ -17,15 +18,16 @@ use super::{
     counters::WorkerCounters,
     inbox::Input,
     keeper::{Alarm, KeeperShared},
+    pacer::Pacer,
     poll::{Poll, Waker},
     published::{Published, Seen},
     sender::Sender,
     tap::TapQueue,
     udp::{ARENA_BYTES, RECEIVE_MAX, Socket},
-    underlay::{Out, Sockets},
+    underlay::{Out, Pacing, Sockets},
 };
 use crate::{
-    link::{Arrived, Egress, Ingress, RefusalCounters, RelayCounters, Routes, Transmit as _, Transmitted},
+    link::{Arrived, Egress, Ingress, RefusalCounters, RelayCounters, Routes, Transmitted},
     offload::{HEADER_BYTES, Joiner, Received, VnetHeader},
     path::{Origin, SocketId},
     switch::{self, Decision, NetworkId, PeerIndex, PortId},
@@ -38,8 +40,13 @@ const READS_PER_TURN: usize = 64;
 /// Bytes sent from the backlog before other queues and the socket get their turn: a tenth of a millisecond of sealing and
 /// sending, which whatever else comes to this worker has to wait at most.
 const SENT_BYTES_PER_TURN: usize = 64 * 1024;
-/// Full receive calls before ports get their turn.
-const RECEIVES_PER_TURN: usize = 4;
+/// Runs of datagrams received before ports get their turn.
+const RUNS_PER_TURN: usize = 4 * RECEIVE_MAX;
+/// Runs asked for where one comes at a time: with two the kernel itself sees that there is no second, without another call.
+const RUNS_ASKED_MIN: usize = 2;
+/// A worker that waited longer than this had nothing to do before: what it was woken by goes at once, before it looks for company.
+/// Less is what a wait takes that finds something ready.
+const RESTED: Duration = Duration::from_micros(5);
 /// A super-frame with its virtio header: 64 KiB of packet and Ethernet header with tags.
 const FRAME_BYTES: usize = 65_536 + 64 + HEADER_BYTES;
 
@@ -108,8 +115,11 @@ pub(crate) struct Worker {
     listened: Sockets,
     ingress: Ingress,
     egress: Egress,
+    pacer: RefCell<Pacer>,
     joiner: Joiner<PortId>,
     arena: Box<[u8]>,
+    /// Runs of datagrams the next receive call is asked for: about as many as the last ones gave.
+    asked: usize,
     backlog: Backlog,
     /// For a frame that is cut out of a super-frame and does not fit one datagram.
     scratch: Box<[u8]>,
@@ -143,8 +153,10 @@ impl Worker {
             listened: Sockets::new(),
             ingress: Ingress::new(Arc::clone(&shared.refusals)),
             egress: Egress::new(number),
+            pacer: RefCell::default(),
             joiner: Joiner::new(),
             arena: vec![0; ARENA_BYTES].into(),
+            asked: RUNS_ASKED_MIN,
             backlog: Backlog::new(FRAME_BYTES),
             scratch: vec![0; FRAME_BYTES].into(),
             arrivals: Vec::new(),
@@ -164,12 +176,15 @@ impl Worker {
             ready.clear();
             let now = clock::now();
             // While something waits to be sent, others are only looked after; so they are for a while after the last frame, if asked for.
-            let deadline = (!self.backlog.is_empty() || now < awake_until).then_some(now);
+            let busy = !self.backlog.is_empty() || now < awake_until;
+            let deadline = if busy { Some(now) } else { self.pacer.get_mut().next_at() };
             if let Err(error) = self.poll.wait(now, deadline, |token| ready.push(token)) {
                 tracing::error!(%error, worker = self.number, "waiting for frames failed; the worker ends");
                 return;
             }
-            let now = clock::now();
+            let woken = clock::now();
+            let rested = woken.saturating_duration_since(now) > RESTED;
+            let now = woken;
             if !ready.is_empty() {
                 awake_until = now + self.shared.busy_poll;
             }
@@ -186,11 +201,18 @@ impl Worker {
                     WAKER => self.waker.clear(),
                     SOCKET => self.receive(now, SocketId::MAIN),
                     token if token >= FIRST_OTHER_SOCKET => self.receive(now, other_socket(token)),
-                    token => self.read_port(now, token),
+                    token => self.read_port(now, token, rested),
                 }
             }
             self.send_backlog(now);
+            self.send_due(now);
         }
+    }
+
+    /// Sends what waited for its line.
+    fn send_due(&mut self, now: Instant) {
+        let out = Out::plain(&self.socket, self.sockets.value());
+        self.pacer.get_mut().send_due(now, &out, &self.shared.counters);
     }
 
     /// Waits for the queues that are this worker's, and no longer for those that are gone.
@@ -251,23 +273,30 @@ impl Worker {
     // ── from the network to ports ──
 
     fn receive(&mut self, now: Instant, socket: SocketId) {
-        for _ in 0..RECEIVES_PER_TURN {
-            let taken = self.receive_once(now, socket);
+        let mut runs = 0;
+        while runs < RUNS_PER_TURN {
+            let asked = self.asked;
+            let taken = self.receive_once(now, socket, asked);
             self.deliver(now);
-            if taken < RECEIVE_MAX {
+            self.asked = if taken < asked { taken.max(RUNS_ASKED_MIN) } else { RECEIVE_MAX.min(2 * asked) };
+            if taken < asked {
                 break;
             }
+            runs += taken;
         }
     }
 
-    /// Opens what one receive call gives; how many runs of datagrams that was.
-    fn receive_once(&mut self, now: Instant, id: SocketId) -> usize {
-        let Self { shared, routes, socket, sockets, listened, ingress, arena, arrivals, joined, .. } = self;
+    /// Opens what one receive call gives that is asked for so many runs of datagrams; how many there were.
+    fn receive_once(&mut self, now: Instant, id: SocketId, asked: usize) -> usize {
+        let Self {
+            shared, routes, socket, sockets, listened, ingress, arena, arrivals, joined, pacer, ..
+        } = self;
         let inbox = &shared.keeper.inbox;
-        let mut out = Out { own: socket, others: sockets.value() };
+        let pacing = Pacing { now, pacer, counters: &shared.counters };
+        let out = Out { own: socket, others: sockets.value(), pacing: Some(pacing) };
         let from = if id == SocketId::MAIN { Some(&*socket) } else { listened.get(&id) };
         let Some(from) = from else { return 0 };
-        let taken = from.receive(arena, |start, received, buffer| {
+        let taken = from.receive(arena, asked, |start, received, buffer| {
             if received.cut {
                 return shared.refusals.cut_by_kernel.one();
             }
@@ -293,8 +322,8 @@ impl Worker {
                     }
                     Arrived::Relayed { run, stride } => {
                         let relay = &routes.value().relay;
-                        if let Some(via) = relay.forward(now, &from, run, stride, &shared.relayed)
-                            && out.transmit(&via, run, stride) != Transmitted::Sent
+                        if let Some((via, at)) = relay.forward(now, &from, run, stride, &shared.relayed)
+                            && out.transmit_at(at, &via, run, stride) != Transmitted::Sent
                         {
                             shared.relayed.send_failed.add(run.len().div_ceil(stride) as u64);
                         }
@@ -328,7 +357,18 @@ impl Worker {
         let (ports, counters, queue) = (&**ports.value(), &*shared.counters, *number);
         let mut write =
             |port: PortId, slices: &[IoSlice<'_>]| write_port(ports, port, queue, slices, counters);
+        // Whose frame the joiner took last: what continues it goes where it went, and is not judged again.
+        let mut source = None;
+        let mut alike = 0;
         for Arrival { peer, network, place } in arrivals.drain(..) {
+            if let Place::Arena(received) = place
+                && source == Some((peer, network))
+                && joiner.extend(arena, received)
+            {
+                alike += 1;
+                continue;
+            }
+            source = None;
             let frame = match place {
                 Place::Arena(received) => &arena[received.start..received.end],
                 Place::Joined(start, end) => &joined[start..end],
@@ -346,27 +386,35 @@ impl Worker {
                 }
             };
             match switch.from_peer(now, peer, network, frame) {
-                Decision::Port(port) => to(port),
+                Decision::Port(port) => {
+                    to(port);
+                    source = Some((peer, network));
+                }
                 Decision::Many(egress) => egress.ports().for_each(to),
                 // Links' frames never go to links, and peers are not answered.
                 Decision::Peer(..) | Decision::Answer(_) | Decision::Drop(_) => {}
             }
         }
+        switch.alike(alike);
         joiner.flush(arena, &mut write);
         joined.clear();
     }
 
     // ── from ports to everywhere ──
 
-    /// Moves what a queue holds to the backlog, at most [`READS_PER_TURN`] frames.
-    fn read_port(&mut self, now: Instant, token: u64) {
+    /// Moves what a queue holds to the backlog, at most [`READS_PER_TURN`] frames. What a rested worker finds first is sent before it
+    /// asks for more: mostly there is none, and to learn that takes a call.
+    fn read_port(&mut self, now: Instant, token: u64, rested: bool) {
         let (id, queue) = port_of(token);
-        let Some(port) = self.watched.get(&id) else { return };
-        for _ in 0..READS_PER_TURN {
+        let Some(port) = self.watched.get(&id).map(Arc::clone) else { return };
+        for number in 0..READS_PER_TURN {
             match port.queues[queue].read(self.backlog.room()) {
                 Ok(len) => {
                     let dropped = self.backlog.push(now, id, queue, len, HEADER_BYTES);
                     self.shared.counters.backlog_full.add(dropped);
+                    if rested && number == 0 {
+                        self.send_backlog(now);
+                    }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
                 Err(error) if error.kind() == ErrorKind::Interrupted => {}
@@ -395,13 +443,15 @@ impl Worker {
             self.forward(now, port, queue, congested, waiting.bytes());
             self.backlog.recycle(waiting);
         }
-        self.egress.flush(&mut Out { own: &self.socket, others: self.sockets.value() });
+        let pacing = Pacing { now, pacer: &self.pacer, counters: &self.shared.counters };
+        let mut out = Out { own: &self.socket, others: self.sockets.value(), pacing: Some(pacing) };
+        self.egress.flush(&mut out);
         self.shared.keeper.inbox.report(self.egress.take_reports());
     }
 
     /// One frame or super-frame that a machine sent.
     fn forward(&mut self, now: Instant, port: PortId, queue: usize, congested: bool, bytes: &mut [u8]) {
-        let Self { shared, switch, routes, ports, socket, sockets, egress, scratch, .. } = self;
+        let Self { shared, switch, routes, ports, socket, sockets, egress, scratch, pacer, .. } = self;
         let counters = &*shared.counters;
         let (head, frame) = bytes.split_at_mut(HEADER_BYTES.min(bytes.len()));
         let mut header = match VnetHeader::parse(head) {
@@ -411,7 +461,8 @@ impl Worker {
         let whole = |to: PortId, frame: &[u8]| {
             write_port(ports.value(), to, queue, &[IoSlice::new(head), IoSlice::new(frame)], counters);
         };
-        let out = Out { own: socket, others: sockets.value() };
+        let pacing = Some(Pacing { now, pacer, counters });
+        let out = Out { own: socket, others: sockets.value(), pacing };
         let mut sender = Sender { now, shared, egress, out, scratch, congested };
         match switch.from_port(now, port, frame) {
             Decision::Port(to) => whole(to, frame),

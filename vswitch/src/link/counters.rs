@@ -82,6 +82,8 @@ counters! {
         send_failed,
         /// Datagrams the local interface refused as too large.
         too_large_here,
+        /// Datagrams beyond what the way's first link may carry.
+        over_rate,
         /// Datagrams with our index that were not sealed with the session's keys.
         forged,
         /// Datagrams seen before, or too old to know.
@@ -176,6 +178,8 @@ counters! {
         no_way,
         /// Datagrams beyond the owner's rate.
         over_rate,
+        /// Datagrams beyond what the link they would have left by may carry.
+        over_link_rate,
         /// Datagrams the local interface or the kernel did not take.
         send_failed,
     }

@@ -16,7 +16,7 @@ use super::{
 };
 use crate::{
     offload::Checksum,
-    path::Via,
+    path::{Line, Via},
     switch::NetworkId,
     wire::{
         DATA_HEADER_BYTES, DATA_OVERHEAD, DATAGRAM_BYTES_MAX, INNER_BYTES, Inner, InnerKind, TAG_BYTES,
@@ -31,6 +31,9 @@ const DATAGRAMS_MAX: usize = 64;
 pub(crate) trait Transmit {
     /// Sends `bytes` as datagrams of `stride` bytes each, the last one maybe shorter.
     fn transmit(&mut self, via: &Via, bytes: &[u8], stride: usize) -> Transmitted;
+
+    /// The same over a line with a rate, when it lets them.
+    fn transmit_over(&mut self, line: &Line, via: &Via, bytes: &[u8], stride: usize) -> Transmitted;
 }
 
 /// What became of them.
@@ -41,6 +44,8 @@ pub(crate) enum Transmitted {
     TooLarge,
     /// The kernel did not take them.
     Failed,
+    /// They would have waited too long for their line.
+    OverRate,
 }
 
 /// Why a frame was not sent.
@@ -236,7 +241,11 @@ impl Egress {
         if route.asleep.load(Relaxed) && route.asleep.swap(false, Relaxed) {
             self.reports.push((Arc::clone(&route), Report::Woken));
         }
-        match out.transmit(&sending.via, datagrams, self.stride) {
+        let sent = match &sending.line {
+            None => out.transmit(&sending.via, datagrams, self.stride),
+            Some(line) => out.transmit_over(line, &sending.via, datagrams, self.stride),
+        };
+        match sent {
             Transmitted::Sent => {
                 counters.frames_sent.add(frames);
                 counters.frame_bytes_sent.add(frame_bytes);
@@ -252,6 +261,7 @@ impl Egress {
                 self.reports.push((route, Report::TooLarge(size)));
             }
             Transmitted::Failed => counters.send_failed.add(count as u64),
+            Transmitted::OverRate => counters.over_rate.add(count as u64),
         }
     }
 

@@ -57,8 +57,9 @@ use crate::{
     HostId,
     entropy::Entropy,
     path::{
-        Candidate, LocalPaths, Need, Origin, PathOutput, Paths, PathsSnapshot, PeerNat, Probers, RelayLeg,
-        RelayPolicy, RelayRefusal, RelaySnapshot, RelayTable, RelayTokens, RelayedPath, SocketId, Via, Ways,
+        Candidate, LineSnapshot, LocalPaths, Need, Origin, PathOutput, Paths, PathsSnapshot, PeerNat,
+        Probers, RelayLeg, RelayPolicy, RelayRefusal, RelaySnapshot, RelayTable, RelayTokens, RelayedPath,
+        SocketId, Via, Ways,
     },
     session::{Cookies, Identity, Judgement, PublicKey, Received, SessionLimits},
     switch::{NetworkId, PeerIndex},
@@ -237,7 +238,7 @@ impl Links {
                 return Err(LinksFull);
             }
             let link = Link::new(peer, host, key, now, self.datagram_limit);
-            let route = Arc::new(link.route());
+            let route = Arc::new(link.route(|_| None));
             self.links.insert(peer, Entry { link, route, deadline: None, need: Need::None });
             self.by_key.insert(key, peer);
             self.paths.set_peer(now, peer, host, &key);
@@ -326,6 +327,19 @@ impl Links {
     /// What the owner lets others send through this host.
     pub(crate) fn set_relay(&mut self, now: Instant, policy: RelayPolicy) {
         self.paths.set_relay(now, policy);
+        self.settle(now);
+    }
+
+    /// The most, in bits a second, that this host sends over its direct link to a peer, for itself and for others; none: whatever it carries.
+    pub(crate) fn set_rate(&mut self, now: Instant, peer: PeerIndex, bits_per_second: Option<u64>) {
+        if !self.paths.set_rate(now, peer, bits_per_second) {
+            return;
+        }
+        // Ways through the peer have it as their first link, too.
+        for (peer, entry) in &mut self.links {
+            entry.route = Arc::new(entry.link.route(|via| self.paths.line(*peer, via)));
+        }
+        self.changed = true;
         self.settle(now);
     }
 
@@ -608,6 +622,11 @@ impl Links {
         self.paths.snapshot(now)
     }
 
+    /// Links with a rate, for people.
+    pub(crate) fn lines(&self) -> Vec<LineSnapshot> {
+        self.paths.lines()
+    }
+
     /// What is forwarded for others, for people.
     pub(crate) fn relay_snapshot(&self, counters: &RelayCounters) -> RelaySnapshot {
         self.paths.relay_snapshot(counters)
@@ -671,7 +690,7 @@ impl Links {
     fn finish(&mut self, now: Instant, peer: PeerIndex) {
         let Some(entry) = self.links.get_mut(&peer) else { return };
         if entry.link.take_changed() {
-            entry.route = Arc::new(entry.link.route());
+            entry.route = Arc::new(entry.link.route(|via| self.paths.line(peer, via)));
             self.changed = true;
         }
         let deadline = entry.link.poll_timeout(now, &self.shared);

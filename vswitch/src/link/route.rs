@@ -8,7 +8,7 @@ use std::{
 
 use super::counters::{Count, LinkCounters};
 use crate::{
-    path::{Origin, Probers, RelayTable, Via},
+    path::{Line, Origin, Probers, RelayTable, Via},
     session::Session,
     switch::{NetworkId, PeerIndex},
 };
@@ -59,6 +59,8 @@ pub(crate) struct Sending {
     pub(crate) known: Vec<Origin>,
     /// The largest datagram the path takes, with what stands before it.
     pub(crate) datagram_bytes: usize,
+    /// What bounds the rate of the way's first link, if anything does.
+    pub(crate) line: Option<Arc<Line>>,
 }
 
 impl Sending {

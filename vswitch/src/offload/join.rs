@@ -128,6 +128,8 @@ pub struct Joiner<P> {
     payloads: Box<[Payloads; FLOWS_MAX]>,
     /// Places of `payloads` that no flow owns.
     free: Vec<usize>,
+    /// The flow that took the frame before, if one did.
+    latest: Option<usize>,
 }
 
 impl<P: Copy + Eq> Default for Joiner<P> {
@@ -143,7 +145,19 @@ impl<P: Copy + Eq> Joiner<P> {
             flows: Vec::with_capacity(FLOWS_MAX),
             payloads: Box::new([[(0, 0); FRAMES_MAX - 1]; FLOWS_MAX]),
             free: (0..FLOWS_MAX).collect(),
+            latest: None,
         }
+    }
+
+    /// Takes one frame of the batch if it continues the super-frame that took the frame before it, of whose port, Ethernet header,
+    /// addresses, protocol and transport ports it then is. False, and nothing has changed, if it does not or there is none.
+    #[inline]
+    pub fn extend(&mut self, arena: &[u8], received: Received) -> bool {
+        let Some((flow, place)) = self.latest.map(|at| &mut self.flows[at]) else { return false };
+        let frame = &arena[received.start..received.end];
+        let Some(layout) = Layout::of(frame) else { return false };
+        flow.is_flow(flow.port, &Ends::of(&layout, frame), &layout)
+            && flow.take(&mut self.payloads[*place], arena, &layout, received)
     }
 
     /// Takes one frame of the batch in `arena` for a port. `deliver` is called with what is ready: the slices of one write, the virtio
@@ -157,6 +171,7 @@ impl<P: Copy + Eq> Joiner<P> {
         received: Received,
         deliver: &mut impl FnMut(P, &[IoSlice<'_>]),
     ) -> Result<(), Refusal> {
+        self.latest = None;
         let frame = &arena[received.start..received.end];
         let Some(layout) = Layout::of(frame) else {
             if received.partial {
@@ -173,6 +188,7 @@ impl<P: Copy + Eq> Joiner<P> {
         if let Some(at) = self.flows.iter().position(|(flow, _)| flow.is_flow(port, &ends, &layout)) {
             let (flow, place) = &mut self.flows[at];
             if flow.take(&mut self.payloads[*place], arena, &layout, received) {
+                self.latest = Some(at);
                 return Ok(());
             }
             self.finish(at, arena, deliver);
@@ -185,6 +201,7 @@ impl<P: Copy + Eq> Joiner<P> {
             self.finish(0, arena, deliver);
         }
         let place = self.free.pop().expect("fewer flows than places");
+        self.latest = Some(self.flows.len());
         self.flows.push((Flow::start(port, ends, layout, received), place));
         Ok(())
     }
@@ -200,6 +217,7 @@ impl<P: Copy + Eq> Joiner<P> {
     /// Hands one super-frame over.
     #[inline]
     fn finish(&mut self, at: usize, arena: &[u8], deliver: &mut impl FnMut(P, &[IoSlice<'_>])) {
+        self.latest = None;
         let (flow, place) = self.flows.remove(at);
         self.free.push(place);
         flow.deliver(&self.payloads[place], arena, deliver);

@@ -1,6 +1,8 @@
 //! Cutting and joining against a second, slow way of making the same frames: each is built from scratch, field by field, with checksums
 //! over the whole.
 
+mod extend;
+
 use std::io::IoSlice;
 
 use proptest::prelude::*;

@@ -6,14 +6,12 @@
 
 use std::{
     collections::{BTreeMap, BTreeSet, HashMap},
-    sync::{
-        Arc,
-        atomic::{AtomicU64, Ordering::Relaxed},
-    },
-    time::{Duration, Instant},
+    sync::Arc,
+    time::Instant,
 };
 
 use super::{
+    line::{Line, admit_both},
     relayed::{LEG_LIFE_MAX, RelayLeg, RelayPolicy, RelayRefusal, RelayTokens, TOKENS_MAX},
     via::{Origin, Via},
 };
@@ -24,10 +22,6 @@ use crate::{
     wire::{Onward, RELAYED_BYTES, relayed_header, relayed_token},
 };
 
-/// What may be sent at once beyond the rate: 20 ms of it, and never less than a joined run of datagrams.
-const BURST: Duration = Duration::from_millis(20);
-const BURST_BYTES_MIN: u64 = 128 * 1024;
-
 /// One leg as workers see it.
 #[derive(Debug)]
 struct Way {
@@ -36,53 +30,20 @@ struct Way {
     to: Option<Via>,
     header: [u8; RELAYED_BYTES],
     until: Instant,
+    /// What bounds the rate of the link to `to`.
+    line: Option<Arc<Line>>,
 }
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(crate) struct RelayTable {
     ways: HashMap<u32, Way>,
-    cap: Arc<RateCap>,
-}
-
-/// Bits a second for all workers together: the time at which what was sent so far would have left a line of that rate.
-#[derive(Debug)]
-struct RateCap {
-    start: Option<Instant>,
-    bits_per_second: u64,
-    /// Nanoseconds after `start`.
-    free_at: AtomicU64,
-}
-
-impl Default for RateCap {
-    fn default() -> Self {
-        Self { start: None, bits_per_second: 0, free_at: AtomicU64::new(0) }
-    }
-}
-
-impl RateCap {
-    fn new(now: Instant, bits_per_second: u64) -> Self {
-        Self { start: Some(now), bits_per_second, free_at: AtomicU64::new(0) }
-    }
-
-    /// Takes the time that so many bytes need; false if the line is behind by more than a burst.
-    fn take(&self, now: Instant, bytes: usize) -> bool {
-        let Some(start) = self.start else { return false };
-        let nanos_of = |bytes: u64| bytes.saturating_mul(8_000_000_000) / self.bits_per_second.max(1);
-        let now = u64::try_from(now.saturating_duration_since(start).as_nanos()).unwrap_or(u64::MAX);
-        let burst = nanos_of(BURST_BYTES_MIN).max(u64::try_from(BURST.as_nanos()).unwrap_or(u64::MAX));
-        let cost = nanos_of(bytes as u64);
-        let take = |free_at: u64| {
-            let from = free_at.max(now);
-            (from + cost <= now.saturating_add(burst)).then_some(from + cost)
-        };
-        self.free_at.fetch_update(Relaxed, Relaxed, take).is_ok()
-    }
+    cap: Option<Arc<Line>>,
 }
 
 impl RelayTable {
-    /// Makes datagrams of `stride` bytes each (the last maybe shorter), all with one token, ready to go on, and says where. None: refused and
-    /// counted.
+    /// Makes datagrams of `stride` bytes each (the last maybe shorter), all with one token, ready to go on, and says where they go and when. None:
+    /// refused and counted.
     pub(crate) fn forward(
         &self,
         now: Instant,
@@ -90,7 +51,7 @@ impl RelayTable {
         run: &mut [u8],
         stride: usize,
         counters: &RelayCounters,
-    ) -> Option<Via> {
+    ) -> Option<(Via, Instant)> {
         let count = run.len().div_ceil(stride.max(1)) as u64;
         let Some(way) = relayed_token(run).ok().and_then(|token| self.ways.get(&token)) else {
             counters.token_unknown.add(count);
@@ -103,21 +64,28 @@ impl RelayTable {
             Some(&counters.wrong_hop)
         } else if way.to.is_none() {
             Some(&counters.no_way)
-        } else if !self.cap.take(now, run.len()) {
-            Some(&counters.over_rate)
         } else {
             None
         };
-        if let Some(counter) = refused {
-            counter.add(count);
-            return None;
-        }
+        let lines = [way.line.as_ref(), self.cap.as_ref()];
+        let admitted = match refused {
+            Some(counter) => Err(counter),
+            None => admit_both(lines, now, run.len(), count)
+                .map_err(|which| if which == 0 { &counters.over_link_rate } else { &counters.over_rate }),
+        };
+        let at = match admitted {
+            Ok(at) => at,
+            Err(counter) => {
+                counter.add(count);
+                return None;
+            }
+        };
         for datagram in run.chunks_mut(stride.max(1)) {
             datagram[..RELAYED_BYTES].copy_from_slice(&way.header);
         }
         counters.datagrams.add(count);
         counters.bytes.add(run.len() as u64);
-        way.to
+        Some((way.to?, at))
     }
 }
 
@@ -134,19 +102,19 @@ struct Leg {
 #[derive(Debug)]
 pub(super) struct Relays {
     policy: RelayPolicy,
-    cap: Arc<RateCap>,
+    cap: Option<Arc<Line>>,
     legs: BTreeMap<u32, Leg>,
     changed: bool,
 }
 
 impl Relays {
     pub(super) fn new() -> Self {
-        Self { policy: RelayPolicy::default(), cap: Arc::default(), legs: BTreeMap::new(), changed: false }
+        Self { policy: RelayPolicy::default(), cap: None, legs: BTreeMap::new(), changed: false }
     }
 
     pub(super) fn set_policy(&mut self, now: Instant, policy: RelayPolicy) {
         if policy.rate_bits_per_s_max != self.policy.rate_bits_per_s_max {
-            self.cap = Arc::new(RateCap::new(now, policy.rate_bits_per_s_max));
+            self.cap = Some(Arc::new(Line::new(now, policy.rate_bits_per_s_max)));
         }
         self.policy = policy;
         if !policy.enabled {
@@ -206,7 +174,7 @@ impl Relays {
         self.changed |= self.legs.len() != before;
     }
 
-    /// The way to a host changed.
+    /// The way to a host changed, or what bounds its rate.
     pub(super) fn moved(&mut self, peer: PeerIndex) {
         self.changed |= self.legs.values().any(|leg| leg.from == peer || leg.to == peer);
     }
@@ -226,8 +194,12 @@ impl Relays {
         !self.legs.is_empty()
     }
 
-    /// What workers forward by, if it changed; `ways` says where a host is, the way to send first.
-    pub(super) fn take_table(&mut self, ways: impl Fn(PeerIndex) -> Vec<Via>) -> Option<RelayTable> {
+    /// What workers forward by, if it changed; `ways` says where a host is, the way to send first, and `line` what bounds the link to it.
+    pub(super) fn take_table(
+        &mut self,
+        ways: impl Fn(PeerIndex) -> Vec<Via>,
+        line: impl Fn(PeerIndex) -> Option<Arc<Line>>,
+    ) -> Option<RelayTable> {
         if !std::mem::take(&mut self.changed) {
             return None;
         }
@@ -235,9 +207,9 @@ impl Relays {
             let onward = if leg.onward.is_some() { Onward::Relay } else { Onward::End };
             let header = relayed_header(onward, leg.tokens.outgoing);
             let to = ways(leg.to).first().copied();
-            (*token, Way { from: ways(leg.from), to, header, until: leg.until })
+            (*token, Way { from: ways(leg.from), to, header, until: leg.until, line: line(leg.to) })
         });
-        Some(RelayTable { ways: ways.collect(), cap: Arc::clone(&self.cap) })
+        Some(RelayTable { ways: ways.collect(), cap: self.cap.clone() })
     }
 
     /// Legs open, and hosts at their ends.
@@ -249,6 +221,8 @@ impl Relays {
 
 #[cfg(test)]
 mod tests {
+    use std::time::Duration;
+
     use super::*;
     use crate::{HostId, testing};
 
@@ -285,7 +259,7 @@ mod tests {
         relays.set_policy(now, policy());
         let tokens = relays.open(now, &leg(None), a, b, &mut entropy).unwrap();
         let nowhere = relays.open(now, &leg(None), a, gone, &mut entropy).unwrap();
-        let table = relays.take_table(ways).unwrap();
+        let table = relays.take_table(ways, |_| None).unwrap();
         let counters = RelayCounters::default();
         let from = Origin::direct(([192, 0, 2, 1], 9).into());
         let elsewhere = Origin::direct(([192, 0, 2, 3], 9).into());
@@ -293,11 +267,16 @@ mod tests {
         let mut bytes = run(tokens.incoming, 1000);
         assert_eq!(
             table.forward(now, &also_there, &mut bytes, 1000, &counters),
-            way(b),
+            way(b).map(|via| (via, now)),
             "any of its addresses"
         );
         let mut bytes = run(tokens.incoming, 1000);
-        assert_eq!(table.forward(now, &from, &mut bytes, 1000, &counters), way(b));
+        let later = now + Duration::from_millis(1);
+        assert_eq!(
+            table.forward(now, &from, &mut bytes, 1000, &counters),
+            way(b).map(|via| (via, later)),
+            "a millisecond of the owner's rate behind the first"
+        );
         assert_eq!(bytes[..8], relayed_header(Onward::End, tokens.outgoing));
         assert_eq!(bytes[8..], run(tokens.incoming, 1000)[8..], "nothing else is touched");
         let refused =
@@ -317,7 +296,7 @@ mod tests {
         let mut relays = Relays::new();
         relays.set_policy(now, policy());
         let tokens = relays.open(now, &leg(None), testing::peer(1), testing::peer(2), &mut entropy).unwrap();
-        let table = relays.take_table(ways).unwrap();
+        let table = relays.take_table(ways, |_| None).unwrap();
         let counters = RelayCounters::default();
         let from = Origin::direct(([192, 0, 2, 1], 9).into());
         let mut passed = 0;
@@ -329,9 +308,31 @@ mod tests {
                 }
             }
         }
-        // A megabyte a second for ten seconds (the leg runs for sixty), and one burst.
-        assert!((9_990_000..=10_000_000 + BURST_BYTES_MIN).contains(&passed), "{passed}");
+        // A megabyte a second for ten seconds (the leg runs for sixty), and what waits at the end.
+        assert!((9_990_000..=10_021_000).contains(&passed), "{passed}");
         assert!(counters.read().over_rate > 0);
+    }
+
+    #[test]
+    fn the_rate_of_the_link_onward_holds_beside_the_owners() {
+        let (now, mut entropy) = (testing::now(), Entropy::new([1; 32]));
+        let mut relays = Relays::new();
+        relays.set_policy(now, policy());
+        let tokens = relays.open(now, &leg(None), testing::peer(1), testing::peer(2), &mut entropy).unwrap();
+        let slow = Arc::new(Line::new(now, 800_000));
+        let table =
+            relays.take_table(ways, |peer| (peer == testing::peer(2)).then(|| Arc::clone(&slow))).unwrap();
+        let counters = RelayCounters::default();
+        let from = Origin::direct(([192, 0, 2, 1], 9).into());
+        let forward = || table.forward(now, &from, &mut run(tokens.incoming, 1000), 1000, &counters);
+        let times: Vec<_> = (0..4).filter_map(|_| forward()).map(|(_, at)| at - now).collect();
+        assert_eq!(
+            times,
+            [0, 10, 20].map(Duration::from_millis),
+            "ten milliseconds each, and no wait beyond twenty"
+        );
+        let counts = counters.read();
+        assert_eq!((counts.datagrams, counts.over_link_rate, counts.over_rate), (3, 1, 0));
     }
 
     #[test]
@@ -359,7 +360,7 @@ mod tests {
         assert_eq!(relays.counts(), (1, 2), "the one begun anew goes on");
         relays.remove_peer(peer(2));
         assert_eq!(relays.counts(), (0, 0));
-        relays.take_table(ways).unwrap();
-        assert!(relays.take_table(ways).is_none(), "nothing changed");
+        relays.take_table(ways, |_| None).unwrap();
+        assert!(relays.take_table(ways, |_| None).is_none(), "nothing changed");
     }
 }

@@ -114,6 +114,12 @@ impl Counters {
         self.events.bump(event as usize);
     }
 
+    /// As [`Self::dropped`].
+    #[inline]
+    pub(crate) fn happened_often(&self, event: Happened, count: u64) {
+        self.events.add(event as usize, count);
+    }
+
     pub(crate) fn add_to(&self, sum: &mut SwitchCounts) {
         for (reason, count) in DropReason::ALL.iter().zip(self.drops.values()) {
             *sum.drops.entry(reason.name()).or_default() += count;

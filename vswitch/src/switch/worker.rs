@@ -58,6 +58,14 @@ impl Worker {
         self.counted(self.decide_peer(now, peer, network, frame))
     }
 
+    /// So many more frames went to the port that [`Self::from_peer`] gave for the one before: same peer and network, same Ethernet header,
+    /// addresses, protocol and transport ports, no [`Self::refresh`] in between. The answer would be the same; asking takes
+    /// as long as all else that is done with such a frame.
+    #[inline]
+    pub fn alike(&self, count: u64) {
+        self.counters.happened_often(Happened::ToPort, count);
+    }
+
     /// A network's MTU, if it is configured.
     pub fn mtu(&self, network: NetworkId) -> Option<u16> {
         self.view.network(network).map(|network| network.mtu)

@@ -34,8 +34,8 @@ const NETWORK: &str = "meadow";
 /// Any ports: nothing else is on the network.
 const ECHO_PORT: u16 = 7;
 const TALK_PORT: u16 = 8;
-/// Between two rounds of questions.
-const STEP: Duration = Duration::from_millis(20);
+/// Between two rounds of questions: a few hundred pairs that asked more often would be most of what the nodes have to do.
+const STEP: Duration = Duration::from_millis(100);
 /// Between two questions on a TCP connection.
 const TALK_EVERY: Duration = Duration::from_millis(200);
 /// Until a pair that is not answered counts as cut off.

@@ -2,7 +2,7 @@
 //!
 //! Owns: the crew, who is called what. Refuses to know: what is measured.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::io;
 use std::net::IpAddr;
@@ -86,7 +86,15 @@ impl Field {
     /// # Errors
     /// If it is refused, or does not reach one of them.
     pub async fn shape(&self, head: &str, tail: &str) -> Result<(), Failure> {
-        let version = self.apply("h0", self.file(head, tail)).await?;
+        self.take(self.file(head, tail)).await
+    }
+
+    /// The same with a whole file.
+    ///
+    /// # Errors
+    /// As [`Self::shape`].
+    pub async fn take(&self, file: String) -> Result<(), Failure> {
+        let version = self.apply("h0", file).await?;
         for name in self.ids.keys() {
             self.holds(name, version).await?;
         }
@@ -112,6 +120,42 @@ impl Field {
     /// If one of them refuses.
     pub async fn network(&self, name: &str, a: &str, b: &str) -> Result<(IpAddr, IpAddr), Failure> {
         pair::join_both(&(self.crew.client(a)?, self.crew.client(b)?), name).await
+    }
+
+    /// Puts several on one network; their addresses on it, by name.
+    ///
+    /// # Errors
+    /// If one of them refuses.
+    pub async fn common_network(
+        &self,
+        name: &str,
+        hosts: &[String],
+    ) -> Result<BTreeMap<String, IpAddr>, Failure> {
+        let clients: Vec<_> = hosts.iter().map(|host| self.crew.client(host)).collect::<Result<_, _>>()?;
+        for (number, client) in clients.iter().enumerate() {
+            if number == 0 {
+                pair::create(client, name).await?;
+            }
+            awaited(&format!("{} joins {name}", hosts[number]), async || {
+                match pair::join(client, name).await {
+                    Ok(()) => Ok(Some(())),
+                    // The news has not come yet.
+                    Err(failure) if failure.code == "no_network" => Ok(None),
+                    Err(failure) => Err(failure),
+                }
+            })
+            .await?;
+        }
+        // Who joins before it has heard of the others may have taken the same address as one of them, and gets another.
+        awaited(&format!("all have addresses of their own on {name}"), async || {
+            let mut all = BTreeMap::new();
+            for (host, client) in hosts.iter().zip(&clients) {
+                all.extend(pair::address(client, name).await?.map(|address| (host.clone(), address)));
+            }
+            let own: BTreeSet<&IpAddr> = all.values().collect();
+            Ok((own.len() == hosts.len()).then_some(all))
+        })
+        .await
     }
 
     /// What a host shows of another.
@@ -221,6 +265,15 @@ impl Field {
     pub fn load(&mut self, from: &str, to: &str, address: IpAddr) -> Result<Load, Failure> {
         let listener = talk::listen(&self.crew.world().host(to).map_err(lab_failure)?.host, address)?;
         Load::begin(&self.crew.world().host(from).map_err(lab_failure)?.host, listener)
+    }
+
+    /// A TCP connection on which so many bits a second are offered.
+    ///
+    /// # Errors
+    /// If it cannot be made.
+    pub fn offer(&mut self, from: &str, to: &str, address: IpAddr, bits_per_s: u64) -> Result<Load, Failure> {
+        let listener = talk::listen(&self.crew.world().host(to).map_err(lab_failure)?.host, address)?;
+        Load::offered(&self.crew.world().host(from).map_err(lab_failure)?.host, listener, bits_per_s)
     }
 
     /// Numbered datagrams.

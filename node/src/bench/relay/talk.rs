@@ -213,23 +213,52 @@ pub struct Load {
 
 /// What is written and read at once.
 const PIECE_BYTES: usize = 1 << 17;
+/// What is offered comes in pieces, so often.
+const PIECE_EVERY: Duration = Duration::from_millis(10);
+const PIECES_PER_S: usize = 100;
 
 impl Load {
-    /// From a host to a listener on another.
+    /// From a host to a listener on another, as fast as it goes.
     ///
     /// # Errors
     /// If the two cannot be connected.
     pub fn begin(from: &Host, listener: TcpListener) -> Result<Self, Failure> {
-        let (mut sender, mut receiver) = connected(from, &listener)?;
-        let (stop, bytes) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
-        let stopped = Arc::clone(&stop);
-        let sending = std::thread::spawn(move || {
+        Self::write(from, listener, |sender, stop| {
             let piece = vec![7; PIECE_BYTES];
-            while !stopped.load(Relaxed) {
+            while !stop.load(Relaxed) {
                 sender.write_all(&piece)?;
             }
             Ok(())
-        });
+        })
+    }
+
+    /// The same with so many bits a second and no more; what could not be sent in its time is not made up for.
+    ///
+    /// # Errors
+    /// If the two cannot be connected.
+    pub fn offered(from: &Host, listener: TcpListener, bits_per_s: u64) -> Result<Self, Failure> {
+        Self::write(from, listener, move |sender, stop| {
+            let bytes = usize::try_from(bits_per_s / 8).unwrap_or(usize::MAX) / PIECES_PER_S;
+            let (piece, mut next) = (vec![7; bytes.max(1)], Instant::now());
+            while !stop.load(Relaxed) {
+                sender.write_all(&piece)?;
+                let now = Instant::now();
+                next = (next + PIECE_EVERY).max(now.checked_sub(PIECE_EVERY).unwrap_or(now));
+                std::thread::sleep(next.saturating_duration_since(now));
+            }
+            Ok(())
+        })
+    }
+
+    fn write(
+        from: &Host,
+        listener: TcpListener,
+        write: impl FnOnce(&mut TcpStream, &AtomicBool) -> io::Result<()> + Send + 'static,
+    ) -> Result<Self, Failure> {
+        let (mut sender, mut receiver) = connected(from, &listener)?;
+        let (stop, bytes) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
+        let stopped = Arc::clone(&stop);
+        let sending = std::thread::spawn(move || write(&mut sender, &stopped));
         let count = Arc::clone(&bytes);
         let receiving = std::thread::spawn(move || {
             let mut piece = vec![0; PIECE_BYTES];

@@ -24,7 +24,7 @@ use crate::topology::{Pair, Topology};
 pub(super) async fn show(State(node): State<Arc<Node>>) -> Answer<TopologyState> {
     let (document, topology) = node.topologies.held().await;
     let members = members(&node).await?;
-    let standing = Standing { own: node.overlay.local_id(), up: links(&node) };
+    let standing = standing(&node);
     Ok(Json(TopologyState {
         version: document.as_ref().map(|document| document.version()),
         signer: document.as_ref().map(|document| document.signer().to_string()),
@@ -120,6 +120,18 @@ async fn planned(node: &Node, body: &TopologyBody) -> Result<TopologyPlan, Refus
 async fn members(node: &Node) -> Result<BTreeSet<HostId>, Refused> {
     let members = node.overlay.members().await.map_err(stopped)?;
     Ok(members.into_iter().map(|member| member.host).collect())
+}
+
+/// What this node knows of the links that stand.
+fn standing(node: &Node) -> Standing {
+    let snapshot = node.member().ok().map(|member| member.data.snapshot());
+    let lines = snapshot.iter().flat_map(|snapshot| snapshot.lines.iter());
+    Standing {
+        own: node.overlay.local_id(),
+        up: links(node),
+        beyond_link: lines.map(|line| (line.peer, line.dropped)).collect(),
+        beyond_transit: snapshot.map_or(0, |snapshot| snapshot.relay.counts.over_rate),
+    }
 }
 
 /// The direct links of this node that stand.

@@ -42,6 +42,16 @@ use whereabouts::Whereabouts;
 /// Meetings at once: a host that starts with that many links in its slices meets them all within a round trip or two.
 const MEETINGS_MAX: usize = 64;
 
+/// Meetings that the data plane asks for and that have just begun: each may be a dial, and where many hosts start together, or lie in an overrun network, all
+/// of them at once would keep each other from succeeding.
+const TURNS: usize = 6;
+
+/// For how long a meeting keeps its turn: an answer takes a round trip or four, and a host that is away must not keep others waiting.
+const TURN: Duration = Duration::from_secs(2);
+
+/// Until a meeting that failed is tried again though the data plane has asked again meanwhile.
+const MEET_PAUSE: Duration = Duration::from_secs(1);
+
 /// Hosts of which it is remembered how the last meeting went, for `why`; beyond, the memory starts anew.
 const REMEMBERED_MAX: usize = 1_024;
 
@@ -79,11 +89,21 @@ pub struct Meet {
     /// What the topology says.
     pub ways: Ways,
     state: Arc<Mutex<State>>,
+    turns: Arc<Semaphore>,
     own: watch::Sender<Whereabouts>,
     /// Explanations for other members.
     explaining: Arc<Semaphore>,
     /// Notes of peers.
     hearing: Arc<Semaphore>,
+}
+
+/// How a meeting is begun.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Haste {
+    /// Something has changed that the other must know.
+    AtOnce,
+    /// After some others: the data plane has found no way by itself yet, and goes on trying.
+    InTurn,
 }
 
 /// What UDP may come to between two hosts.
@@ -128,6 +148,7 @@ impl Meet {
             mapping,
             ways,
             state: Arc::default(),
+            turns: Arc::new(Semaphore::new(TURNS)),
             own,
             explaining: Arc::new(Semaphore::new(facts::EXPLAINING_MAX)),
             hearing: Arc::new(Semaphore::new(NOTES_MAX)),
@@ -159,7 +180,7 @@ impl Meet {
     /// Takes what the data plane reports, as far as it is about paths.
     pub fn handle_event(&self, event: &Event) {
         match event {
-            Event::MeetWanted { peer } => self.reach(*peer),
+            Event::MeetWanted { peer } => self.reach(*peer, Haste::InTurn),
             Event::CandidatesChanged => self.candidates_changed(),
             Event::Said { peer, body } => self.hear(*peer, body),
             Event::PathChanged { peer, path, reason } => {
@@ -168,7 +189,7 @@ impl Meet {
                     self.relays.doubt(*peer);
                 }
                 if path.is_none() {
-                    self.reach(*peer);
+                    self.reach(*peer, Haste::AtOnce);
                 }
             }
             _ => {}
@@ -196,11 +217,11 @@ impl Meet {
 
     /// A direct link to `host` is allowed from now on: the two meet at once.
     pub fn introduce(&self, host: HostId) {
-        self.reach(host);
+        self.reach(host, Haste::AtOnce);
     }
 
     /// Does what it takes to have a path to `host`, in a task of its own. The two meet again if something has changed while they met.
-    fn reach(&self, host: HostId) {
+    fn reach(&self, host: HostId, haste: Haste) {
         // Where any way of the link works this is there at once; a control connection may have to be made first.
         self.data.say(host, &message::encode_note(true, &self.own()));
         {
@@ -217,9 +238,15 @@ impl Meet {
         let this = self.clone();
         tokio::spawn(async move {
             let is_met = loop {
-                let is_met = this.meet(host).await;
+                let is_met = match haste {
+                    Haste::AtOnce => this.meet(host).await,
+                    Haste::InTurn => this.meet_in_turn(host).await,
+                };
                 if !this.is_wanted_again(host) {
                     break is_met;
+                }
+                if !is_met {
+                    tokio::time::sleep(MEET_PAUSE).await;
                 }
             };
             if this.state().under_way.insert(host) {
@@ -270,6 +297,22 @@ impl Meet {
         if self.chosen(host).is_none() && self.is_wanted(host) {
             self.streams.open_to(host).await;
         }
+    }
+
+    /// The same when it is this one's turn, unless a way was found meanwhile without it.
+    async fn meet_in_turn(&self, host: HostId) -> bool {
+        let had_a_way = self.has_another_way(host);
+        // The semaphore is never closed.
+        let turn = self.turns.acquire().await.ok();
+        if !had_a_way && self.has_another_way(host) {
+            return true;
+        }
+        let mut meeting = std::pin::pin!(self.meet(host));
+        if let Ok(is_met) = tokio::time::timeout(TURN, &mut meeting).await {
+            return is_met;
+        }
+        drop(turn);
+        meeting.await
     }
 
     /// The two tell each other where they are; true if both data planes know now.
@@ -333,7 +376,7 @@ impl Meet {
             .map(|link| link.peer)
             .take(TOLD_MAX);
         for host in concerned {
-            self.reach(host);
+            self.reach(host, Haste::AtOnce);
         }
     }
 

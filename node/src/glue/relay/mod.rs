@@ -386,6 +386,8 @@ impl Relays {
         let mut look = tokio::time::interval(LOOK_EVERY);
         look.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Delay);
         let mut ways = self.ways.clone();
+        // What was said before this was watched.
+        self.server.reshape();
         loop {
             tokio::select! {
                 _ = renewal.tick() => {
@@ -399,7 +401,10 @@ impl Relays {
                     self.search_spares(Instant::now());
                     self.prepare_direct(Instant::now());
                 }
-                () = ways.changed() => self.reshape(),
+                () = ways.changed() => {
+                    self.server.reshape();
+                    self.reshape();
+                }
             }
         }
     }

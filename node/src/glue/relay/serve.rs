@@ -1,7 +1,8 @@
 //! This host as a relay: who may have a leg, and the leg.
 //!
 //! The overlay says who asks, and that it is a member. This file checks that the owner relays, that the route leads through this host, that the
-//! operator's topology allows it, and that the two neighbours on the route are known; the data plane keeps the owner's caps and the time.
+//! operator's topology allows it, and that the two neighbours on the route are known; the data plane keeps the owner's caps, the operator's rate for this
+//! host where that is less, and the time.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -31,14 +32,13 @@ pub struct Server {
     peers: PeerNews,
     ways: Ways,
     wanted: Wanted,
-    relays: bool,
-    peers_max: usize,
+    allowed: Option<resolved::Relay>,
     /// Hosts that legs begin or end at, and until when the data plane must know them: at most [`TOKENS_MAX`].
     served: Arc<Mutex<BTreeMap<HostId, Instant>>>,
 }
 
 impl Server {
-    /// With what its owner allows; that is told to the data plane here.
+    /// With what its owner allows.
     #[must_use]
     pub fn new(
         me: HostId,
@@ -48,21 +48,26 @@ impl Server {
         wanted: Wanted,
         allowed: Option<resolved::Relay>,
     ) -> Self {
-        data.set_relay(policy(allowed));
-        let peers_max = policy(allowed).peers_max;
-        Self { me, data, peers, ways, wanted, relays: allowed.is_some(), peers_max, served: Arc::default() }
+        let this = Self { me, data, peers, ways, wanted, allowed, served: Arc::default() };
+        this.reshape();
+        this
+    }
+
+    /// Tells the data plane what the owner and the operator allow now.
+    pub fn reshape(&self) {
+        self.data.set_relay(policy(self.allowed, self.ways.transit_rate()));
     }
 
     /// Whether it relays at all.
     #[must_use]
     pub fn relays(&self) -> bool {
-        self.relays
+        self.allowed.is_some()
     }
 
     /// Whether two more would be more than half of those whom its owner lets it serve: that half is for hosts that have no other path.
     #[must_use]
     pub fn is_half_full(&self) -> bool {
-        (self.data.snapshot().relay.hosts + 2) * 2 > self.peers_max
+        (self.data.snapshot().relay.hosts + 2) * 2 > policy(self.allowed, None).peers_max
     }
 
     /// Opens a leg for `asker`, the end that sends, or says why not.
@@ -91,7 +96,7 @@ impl Server {
         at: u8,
         onward: Option<u32>,
     ) -> Result<Response, Refusal> {
-        if !self.relays {
+        if !self.relays() {
             return Err(Refusal::NotAllowed);
         }
         let (from, next) = neighbours(self.me, asker, to, route, at.into(), onward).ok_or(Refusal::Route)?;
@@ -130,12 +135,13 @@ impl Server {
     }
 }
 
-fn policy(allowed: Option<resolved::Relay>) -> RelayPolicy {
+/// The owner's word counts; the operator may want less.
+fn policy(allowed: Option<resolved::Relay>, rate_bits_per_s: Option<u64>) -> RelayPolicy {
     let Some(allowed) = allowed else { return RelayPolicy::default() };
     let peers_max = usize::try_from(allowed.peers_max).unwrap_or(usize::MAX);
     RelayPolicy {
         enabled: true,
-        rate_bits_per_s_max: allowed.rate_bits_per_s,
+        rate_bits_per_s_max: allowed.rate_bits_per_s.min(rate_bits_per_s.unwrap_or(u64::MAX)),
         peers_max,
         tokens_max: peers_max.saturating_mul(LEGS_PER_PEER).min(TOKENS_MAX),
     }
@@ -186,9 +192,17 @@ mod tests {
 
     #[test]
     fn an_owner_who_says_nothing_lets_nothing_through() {
-        assert!(!policy(None).enabled);
-        let policy = policy(Some(resolved::Relay { rate_bits_per_s: 5_000_000, peers_max: 1_024 }));
+        assert!(!policy(None, Some(1_000_000)).enabled);
+        let allowed = Some(resolved::Relay { rate_bits_per_s: 5_000_000, peers_max: 1_024 });
+        let policy = policy(allowed, None);
         assert!(policy.enabled && policy.rate_bits_per_s_max == 5_000_000);
         assert_eq!(policy.tokens_max, TOKENS_MAX);
+    }
+
+    #[test]
+    fn the_operator_may_want_less_than_the_owner_allows_and_not_more() {
+        let allowed = Some(resolved::Relay { rate_bits_per_s: 5_000_000, peers_max: 8 });
+        assert_eq!(policy(allowed, Some(1_000_000)).rate_bits_per_s_max, 1_000_000);
+        assert_eq!(policy(allowed, Some(9_000_000)).rate_bits_per_s_max, 5_000_000);
     }
 }

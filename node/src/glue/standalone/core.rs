@@ -26,7 +26,10 @@ use consort_vswitch::{MacAddr, NetworkId};
 use libp2p_identity::Keypair;
 use serde::{Deserialize, Serialize};
 
-use super::directory::{CLAIM_LIFETIME_S, Directory, Item, NETWORKS_MAX, NETWORKS_PER_CREATOR_MAX, Taken};
+use super::directory::{
+    CLAIM_LIFETIME_S, Directory, Item, NETWORKS_MAX, NETWORKS_PER_CREATOR_MAX, Taken, is_over,
+};
+use super::heard::{self, Heard};
 use super::prefix::Prefix;
 use super::seats::{Seat, choose, choose_ipv4_prefix, mac_of, settle, taken};
 use super::statement::{Claim, Definition, Draft, Ipv6Wish, Refusal, Signed, Standing, Statement};
@@ -190,6 +193,7 @@ pub struct Core {
     overlay: OverlayKey,
     directory: Directory,
     own: BTreeMap<NetworkId, Own>,
+    heard: Heard,
     outputs: VecDeque<Output>,
     refused: BTreeMap<Refusal, u64>,
 }
@@ -204,6 +208,7 @@ impl Core {
             overlay,
             directory: Directory::new(overlay),
             own: BTreeMap::new(),
+            heard: Heard::default(),
             outputs: VecDeque::new(),
             refused: BTreeMap::new(),
         }
@@ -212,9 +217,14 @@ impl Core {
     /// Takes up what was kept; gives the keys of what is of another overlay, or of no use, and is forgotten.
     pub fn restore(&mut self, now: Now, kept: Vec<(String, Vec<u8>)>) -> Vec<String> {
         let mut useless = Vec::new();
-        for (key, bytes) in kept {
+        // Claims come after the networks they are about.
+        let (claims, networks): (Vec<_>, Vec<_>) =
+            kept.into_iter().partition(|(key, _)| key.starts_with(HEARD));
+        for (key, bytes) in networks.into_iter().chain(claims) {
             let taken = if key.starts_with(MADE) {
                 self.restore_made(&bytes)
+            } else if key.starts_with(HEARD) {
+                self.restore_heard(now, &bytes)
             } else {
                 self.restore_joined(now, &bytes)
             };
@@ -246,6 +256,20 @@ impl Core {
         self.directory.put_network(definition);
         self.own.insert(id, Own { claim, device: kept.device, notices: Vec::new() });
         self.renew(now, id);
+        Ok(())
+    }
+
+    /// Who was on this host's networks in its earlier life; claims that are over by now are left out.
+    fn restore_heard(&mut self, now: Now, bytes: &[u8]) -> Result<(), Refusal> {
+        for claim in heard::read(bytes)? {
+            if claim.said.host == self.me || !self.own.contains_key(&claim.network()) {
+                return Err(Refusal::NetworkUnknown);
+            }
+            claim.verify(self.overlay)?;
+            if !is_over(&claim, now.seconds()) {
+                self.directory.put_claim(claim);
+            }
+        }
         Ok(())
     }
 
@@ -402,6 +426,7 @@ impl Core {
         let claim = Claim::issue(&self.keys, self.overlay, said);
         self.own.insert(id, Own { claim, device: place.device.clone(), notices: Vec::new() });
         self.announce(id);
+        self.note_heard(now, id);
     }
 
     /// Leaves a network; false if this host was not on it.
@@ -409,7 +434,10 @@ impl Core {
         if self.own.remove(&id).is_none() {
             return false;
         }
-        self.outputs.push_back(Output::Keep { key: format!("{JOINED}{id}"), value: None });
+        for kept in [JOINED, HEARD] {
+            self.outputs.push_back(Output::Keep { key: format!("{kept}{id}"), value: None });
+        }
+        self.heard.forget(id);
         self.say_left(now, id);
         true
     }
@@ -491,8 +519,21 @@ impl Core {
         for id in changed {
             self.hear_of_oneself(now, id);
             self.look_again(now, id);
+            self.note_heard(now, id);
         }
         unproved
+    }
+
+    fn note_heard(&mut self, now: Now, id: NetworkId) {
+        if let (true, Some(known)) = (self.own.contains_key(&id), self.directory.network(id)) {
+            self.heard.heard(now, known, self.me);
+        }
+    }
+
+    fn keep_heard(&mut self, id: NetworkId) {
+        let Some(known) = self.directory.network(id) else { return self.heard.forget(id) };
+        let value = Some(self.heard.keep(known, self.me));
+        self.outputs.push_back(Output::Keep { key: format!("{HEARD}{id}"), value });
     }
 
     /// Others may know a claim of this host that it does not: it lost its state.
@@ -543,6 +584,10 @@ impl Core {
         let me = self.me;
         for id in self.directory.keep_members(|host| host == me || is_member(host)) {
             self.outputs.push_back(Output::Changed(id));
+            // A crash must not bring it back.
+            if self.own.contains_key(&id) {
+                self.keep_heard(id);
+            }
         }
     }
 
@@ -561,7 +606,11 @@ impl Core {
         due.into_iter().for_each(|id| self.renew(now, id));
         let own = &self.own;
         let expired = self.directory.expire(now.seconds(), |id| own.contains_key(&id));
-        self.outputs.extend(expired.changed.into_iter().map(Output::Changed));
+        for id in expired.changed {
+            self.outputs.push_back(Output::Changed(id));
+            self.note_heard(now, id);
+        }
+        self.heard.due(now).into_iter().for_each(|id| self.keep_heard(id));
         let keys = expired.forgotten.into_iter().map(|id| format!("{MADE}{id}"));
         self.outputs.extend(keys.map(|key| Output::Keep { key, value: None }));
     }
@@ -572,7 +621,8 @@ impl Core {
         let renewals = self.own.values().map(|own| own.claim.said.issued_s + RENEW_AFTER_S);
         let claims = self.directory.networks().flat_map(|known| known.claims.values());
         let ends = claims.map(|claim| claim.said.issued_s.saturating_add(CLAIM_LIFETIME_S));
-        renewals.chain(ends).min().map(|seconds| Now(seconds.saturating_mul(1_000)))
+        let ends = renewals.chain(ends).min().map(|seconds| Now(seconds.saturating_mul(1_000)));
+        ends.into_iter().chain(self.heard.poll_timeout()).min()
     }
 
     /// What to do, until there is nothing.
@@ -581,9 +631,10 @@ impl Core {
     }
 }
 
-/// Keys of what is kept: networks made here, networks joined.
+/// Keys of what is kept: networks made here, networks joined, who else is on these.
 const MADE: &str = "made/";
 const JOINED: &str = "joined/";
+const HEARD: &str = "heard/";
 
 const fn v4(address: Option<IpAddr>) -> Option<Ipv4Addr> {
     match address {

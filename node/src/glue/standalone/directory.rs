@@ -317,7 +317,8 @@ impl Directory {
     }
 }
 
-const fn is_over(claim: &Claim, now_s: u64) -> bool {
+/// Whether a claim counts no more.
+pub(super) const fn is_over(claim: &Claim, now_s: u64) -> bool {
     claim.said.issued_s.saturating_add(CLAIM_LIFETIME_S) <= now_s
 }
 

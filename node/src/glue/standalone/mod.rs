@@ -11,6 +11,7 @@
 //! | [`prefix`] | prefixes and their rules |
 //! | [`statement`] | what is signed: definitions and claims |
 //! | [`directory`] | what is known, bounded and ageing |
+//! | `heard` | when the claims of others are kept for the next life |
 //! | [`seats`] | who has which address |
 //! | [`core`] | this host's part; what to tell, keep and look at again |
 //! | [`message`] | what two hosts say to each other |
@@ -29,6 +30,7 @@ mod device;
 pub mod directory;
 mod exchange;
 mod handle;
+mod heard;
 pub mod message;
 pub mod prefix;
 pub mod seats;

@@ -262,7 +262,7 @@ fn local_prefix(id: NetworkId) -> Prefix {
 }
 
 /// What a host says of itself and a network.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize, Deserialize)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
 pub enum Standing {
     /// It is on the network, with these addresses.
     Joined {

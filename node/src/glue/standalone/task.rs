@@ -174,6 +174,7 @@ impl Task {
             tracing::warn!(%key, "what was kept of a network is not of this overlay, or of no use; it is forgotten");
         }
         self.refresh_members().await;
+        self.trust_kept();
         self.tell_inside(None);
         let joined: Vec<NetworkId> = self.core.joined().collect();
         for id in joined {

@@ -119,6 +119,47 @@ impl Adapter {
         }
     }
 
+    /// The other end wants a link of the pair: whether there is room for it here, too. Its trial is paid from here as well as from there.
+    pub fn accept(&mut self, pair: Pair, now: Duration, topology: &Topology, state: &State) -> bool {
+        let Some(track) = self.tracks.get(&pair) else { return false };
+        if track.stage.has_link() {
+            return true;
+        }
+        let worst_s = TRIAL.as_secs_f64() * track.rate / self.total.max(1.0);
+        let profit = track.rate * saving(topology, state, pair);
+        let is_worth_it = track.is_free(now)
+            && track.rate >= RATE_MIN
+            && carries(topology, pair, track.rate)
+            && profit > 0.0
+            && self.credit_s >= worst_s;
+        if !is_worth_it || self.place_for(now, pair, profit, topology, state) != Some(None) {
+            return false;
+        }
+        self.credit_s -= worst_s;
+        if let Some(track) = self.tracks.get_mut(&pair) {
+            track.ask(now, worst_s);
+        }
+        true
+    }
+
+    /// The other end has no room for a link that was asked for: its place is free, and it may be asked for again after a while.
+    pub fn declined(&mut self, pair: Pair, now: Duration) {
+        if let Some(track) = self.tracks.get_mut(&pair)
+            && matches!(track.stage, Stage::Asked { .. })
+        {
+            self.credit_s = (self.credit_s + track.release(now)).min(CREDIT_MAX_S);
+        }
+    }
+
+    /// The other end has given a link up.
+    pub fn gone(&mut self, pair: Pair, now: Duration) {
+        if let Some(track) = self.tracks.get_mut(&pair)
+            && track.stage.has_link()
+        {
+            self.credit_s = (self.credit_s + track.release(now)).min(CREDIT_MAX_S);
+        }
+    }
+
     /// Takes what went between hosts since the last time, and says what to do about it.
     pub fn observe(
         &mut self,
@@ -208,6 +249,7 @@ impl Adapter {
             .tracks
             .iter()
             .filter(|(_, track)| track.may_be_asked(now, self.limits.after))
+            .filter(|(pair, track)| carries(topology, **pair, track.rate))
             .map(|(pair, track)| (*pair, track.rate * saving(topology, state, *pair)))
             .filter(|(_, profit)| *profit > 0.0)
             .collect();
@@ -262,6 +304,16 @@ impl Adapter {
             .filter(|(_, least)| profit > factor * least)
             .map(|(held, _)| Some(held))
     }
+}
+
+/// Whether the operator lets a direct link carry what goes between the two now: one that carries less is no gain, and need not be tried.
+#[expect(
+    clippy::cast_precision_loss,
+    reason = "rates of links are far below where a double loses what matters"
+)]
+fn carries(topology: &Topology, pair: Pair, bytes_per_s: f64) -> bool {
+    let [a, b] = pair.hosts();
+    topology.rate(a, b).is_none_or(|rate| rate.0 as f64 >= bytes_per_s * 8.0)
 }
 
 /// Which part of the way's cost a direct link saves; 0 where none may be.

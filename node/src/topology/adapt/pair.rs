@@ -148,6 +148,11 @@ impl Track {
         lasts && matches!(self.stage, Stage::Off { until } if now >= until)
     }
 
+    /// It has no link and may have one.
+    pub(super) fn is_free(&self, now: Duration) -> bool {
+        matches!(self.stage, Stage::Off { until } if now >= until)
+    }
+
     /// How many times hotter than another it has to be: twofold for each time it had to yield.
     pub(super) fn eagerness_needed(&self) -> f64 {
         f64::from(1_u32 << self.yields.min(STRIKES_MAX))

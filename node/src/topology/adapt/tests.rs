@@ -281,3 +281,70 @@ fn what_the_operator_forbids_or_takes_back_is_not_linked() {
     let taken_back = adapter.observe(Duration::from_secs(6), &bytes, &closed, &state);
     assert_eq!(taken_back, [Action::Drop(pair(1, 2))]);
 }
+
+/// Each leaf has an adapter of its own that sees its own pairs, and all pairs are alike: who comes first is chance, and differs at both ends. They ask each
+/// other, and in half a minute nobody keeps a place for a link that the other has none for, and no two with room are left without one.
+#[test]
+fn ends_that_ask_each_other_agree_whatever_each_ranks_first() {
+    const LEAVES: usize = 8;
+    for (seed, links) in [(1, 1), (2, 2), (3, 3)] {
+        let mut rng = seeded(seed);
+        let topology = star(LEAVES, links);
+        let hosts: BTreeSet<HostId> = topology.hosts().iter().map(|host| host.id).collect();
+        let state = State { hosts, ..State::default() };
+        let limits = topology.adaptation().unwrap().clone();
+        let mut adapters: BTreeMap<HostId, Adapter> =
+            (1..=LEAVES).map(|leaf| (host(leaf), Adapter::new(limits.clone(), Duration::ZERO))).collect();
+        let mut added = 0;
+        for second in 1..=30 {
+            let now = Duration::from_secs(second);
+            for leaf in 1..=LEAVES {
+                let others = (1..=LEAVES).filter(|other| *other != leaf);
+                let bytes = others
+                    .map(|other| {
+                        (pair(leaf, other), 500_000 + u64::try_from(below(&mut rng, 5_000)).unwrap())
+                    })
+                    .collect();
+                let actions = adapters.get_mut(&host(leaf)).unwrap().observe(now, &bytes, &topology, &state);
+                for action in actions {
+                    let Action::Add(wanted) = action else { panic!("nothing is dropped: {action:?}") };
+                    let [a, b] = wanted.hosts();
+                    let other = if a == host(leaf) { b } else { a };
+                    if adapters.get_mut(&other).unwrap().accept(wanted, now, &topology, &state) {
+                        added += 1;
+                        for end in [host(leaf), other] {
+                            adapters.get_mut(&end).unwrap().up(wanted, now);
+                        }
+                    } else {
+                        adapters.get_mut(&host(leaf)).unwrap().declined(wanted, now);
+                    }
+                }
+            }
+        }
+        let of = |leaf: usize| adapters[&host(leaf)].added();
+        for (a, b) in (1..=LEAVES).flat_map(|a| (a + 1..=LEAVES).map(move |b| (a, b))) {
+            assert_eq!(
+                of(a).contains(&pair(a, b)),
+                of(b).contains(&pair(a, b)),
+                "seed {seed}: {a} and {b} disagree"
+            );
+            let both_have_room = of(a).len() < links && of(b).len() < links;
+            assert!(of(a).contains(&pair(a, b)) || !both_have_room, "seed {seed}: {a} and {b} have room");
+        }
+        assert!((1..=LEAVES).all(|leaf| of(leaf).len() <= links), "the operator's limit");
+        assert!(added <= LEAVES * links, "seed {seed}: {added} links were added, and none went");
+    }
+}
+
+#[test]
+fn a_link_whose_rate_is_less_than_what_goes_is_not_tried() {
+    let slow = file(
+        "shape = \"star\"\nhubs = \"h0\"",
+        4,
+        "[[link]]\nbetween = [\"h1\", \"h2\"]\nrate = \"5Mbit/s\"\n[adapt]\n",
+    );
+    let topology = Topology::parse(&slow).unwrap();
+    let outcome =
+        run(&topology, 30, &|_| HUB, &mut |_| BTreeMap::from([(pair(1, 2), HUB), (pair(1, 3), HUB)]));
+    assert_eq!(outcome.last, BTreeSet::from([pair(1, 3)]));
+}

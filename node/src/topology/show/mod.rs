@@ -5,7 +5,7 @@
 mod layout;
 mod svg;
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write;
 
 use libp2p_identity::PeerId as HostId;
@@ -58,6 +58,9 @@ pub struct HostView {
     /// The most it forwards, in bits per second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<Rate>,
+    /// Datagrams of others that it dropped because they were beyond what it forwards; `None`: not known here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dropped: Option<u64>,
     /// What the file says of it, as `key=value`.
     pub attributes: Vec<String>,
 }
@@ -76,9 +79,12 @@ pub struct LinkView {
     pub up: Option<bool>,
     /// What it costs.
     pub cost: u32,
-    /// The most it may carry, in bits per second.
+    /// The most it may carry in each direction, in bits per second.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub rate: Option<Rate>,
+    /// Datagrams that this host did not send over it because they were beyond that; `None`: not known here.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub dropped: Option<u64>,
 }
 
 /// A written route of a [`View`].
@@ -99,6 +105,10 @@ pub struct Standing {
     pub own: HostId,
     /// The links that stand.
     pub up: BTreeSet<Pair>,
+    /// Datagrams it did not send a host because they were beyond the link's rate, for each link with a rate.
+    pub beyond_link: BTreeMap<HostId, u64>,
+    /// Datagrams of others it did not forward because they were beyond its owner's rate or the topology's.
+    pub beyond_transit: u64,
 }
 
 /// Makes the document. `members` beyond the file's hosts are shown too.
@@ -127,6 +137,10 @@ pub fn view(topology: &Topology, members: &BTreeSet<HostId>, standing: Option<&S
                 up,
                 cost: topology.cost(*a, *b),
                 rate: topology.rate(*a, *b),
+                dropped: known.and_then(|standing| {
+                    let other = if *a == standing.own { b } else { a };
+                    standing.beyond_link.get(other).copied()
+                }),
             });
         }
     }
@@ -139,7 +153,7 @@ pub fn view(topology: &Topology, members: &BTreeSet<HostId>, standing: Option<&S
     View {
         name: topology.name().map(str::to_owned),
         shape: topology.shape(),
-        hosts: ids.iter().map(|id| host_view(topology, *id)).collect(),
+        hosts: ids.iter().map(|id| host_view(topology, *id, standing)).collect(),
         links,
         more_links,
         routes: routes.collect(),
@@ -147,7 +161,7 @@ pub fn view(topology: &Topology, members: &BTreeSet<HostId>, standing: Option<&S
     }
 }
 
-fn host_view(topology: &Topology, id: HostId) -> HostView {
+fn host_view(topology: &Topology, id: HostId, standing: Option<&Standing>) -> HostView {
     let host = topology.host(id);
     let attributes =
         host.iter().flat_map(|host| host.attributes.iter().map(|(key, value)| format!("{key}={value}")));
@@ -158,6 +172,7 @@ fn host_view(topology: &Topology, id: HostId) -> HostView {
         hub: topology.form.is_hub(topology.place(id)),
         roles: topology.role(id),
         rate: topology.transit_rate(id),
+        dropped: standing.filter(|standing| standing.own == id).map(|standing| standing.beyond_transit),
         attributes: attributes.collect(),
     }
 }
@@ -199,6 +214,7 @@ pub fn text(view: &View) -> String {
     for host in &view.hosts {
         let mut words: Vec<String> = role_words(host).into_iter().map(str::to_owned).collect();
         words.extend(host.rate.map(|rate| format!("forwards at most {rate}")));
+        words.extend(dropped_words(host.dropped));
         words.extend(host.attributes.iter().cloned());
         let said = if words.is_empty() { String::new() } else { format!("  {}", words.join(", ")) };
         push(&mut out, format_args!("host {}  {}{said}\n", host.name, host.id));
@@ -210,6 +226,7 @@ pub fn text(view: &View) -> String {
             let [a, b] = link.between.map(|number| view.hosts[number].name.as_str());
             let mut words = vec![kind_word(link.rule).to_owned(), format!("cost {}", link.cost)];
             words.extend(link.rate.map(|rate| format!("at most {rate}")));
+            words.extend(dropped_words(link.dropped));
             if link.added {
                 words.push("added for its traffic".to_owned());
             }
@@ -224,6 +241,11 @@ pub fn text(view: &View) -> String {
         push(&mut out, format_args!("route {} - {} via {}\n", route.from, route.to, route.via.join(", ")));
     }
     out
+}
+
+/// Nothing is said of what did not happen.
+fn dropped_words(dropped: Option<u64>) -> Option<String> {
+    dropped.filter(|count| *count > 0).map(|count| format!("{count} datagrams beyond that dropped here"))
 }
 
 impl LinkView {
@@ -317,11 +339,20 @@ mod tests {
 
     #[test]
     fn own_links_are_shown_up_or_down_and_others_are_not_known() {
-        let standing = Standing { own: host(1), up: BTreeSet::from([Pair::new(host(0), host(1))]) };
+        let standing = Standing {
+            own: host(1),
+            up: BTreeSet::from([Pair::new(host(0), host(1))]),
+            beyond_link: BTreeMap::from([(host(2), 7)]),
+            beyond_transit: 3,
+        };
         let said = text(&view(&star(), &BTreeSet::new(), Some(&standing)));
         assert!(said.contains("link h0 - h1  allowed, cost 10, up\n"), "{said}");
         assert!(said.contains("link h0 - h2  allowed, cost 10\n"), "{said}");
-        assert!(said.contains("at most 1Mbit/s, down\n"), "{said}");
+        assert!(said.contains("at most 1Mbit/s, 7 datagrams beyond that dropped here, down\n"), "{said}");
+        assert!(
+            said.contains(&format!("host h1  {}  3 datagrams beyond that dropped here\n", host(1))),
+            "{said}"
+        );
     }
 
     #[test]

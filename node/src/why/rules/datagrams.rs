@@ -6,7 +6,7 @@ use super::holds::{
     tried_in_vain, udp_blocked,
 };
 use crate::why::Code;
-use crate::why::facts::{ControlFailure, Facts, Meeting, Nat, Side, TopologyFact};
+use crate::why::facts::{ControlFailure, Facts, Meeting, Nat, Path, Side, TopologyFact};
 
 pub(super) const RULES: &[Rule] = &[
     Rule {
@@ -91,9 +91,20 @@ pub(super) const RULES: &[Rule] = &[
 
 /// Neither hears the other, though nothing before either would have to keep datagrams away.
 fn no_datagram_passes(facts: &Facts) -> bool {
-    let open = |side: &Side| matches!(side.nat, Nat::None | Nat::EndpointIndependent);
+    let open = |side: &Side| matches!(side.nat, Nat::None | Nat::EndpointIndependent) || nobody_answers(side);
     far(facts, |far| !far.link.heard && open(far))
         && !facts.near.link.heard
         && tried_in_vain(&facts.near)
         && open(&facts.near)
+}
+
+/// Its data port never had an answer from anybody, though others than the far end are connected, some of them over UDP, and all else was tried before the stream.
+/// Such a host knows no NAT, and of whom it would ask, each may take itself for blocked because this one does not answer.
+fn nobody_answers(side: &Side) -> bool {
+    side.nat == Nat::Unknown
+        && side.observed.is_empty()
+        && side.quic_somewhere
+        && side.members_connected > 1
+        && side.link.up
+        && side.link.path == Path::RelayStream
 }

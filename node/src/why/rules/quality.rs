@@ -49,6 +49,19 @@ pub(super) const RULES: &[Rule] = &[
         cause: "the path takes only datagrams of {datagram} bytes; larger frames are cut and joined",
         remedy: "nothing has to be done; a wider path is faster",
     },
+    // Before loss: at each change some datagrams go to where nobody is any more.
+    Rule {
+        code: Code::Unsteady,
+        holds: |facts| {
+            let link = &facts.near.link;
+            let (times, _) = roamed(facts);
+            link.up
+                && times >= ROAMED
+                && link.session_seconds.is_some_and(|age| age < u64::from(times) * UNSTEADY_S)
+        },
+        cause: "the address of {mover} changes again and again ({roamed} times): its NAT forgets quickly, or it moves between networks",
+        remedy: "raise the UDP timeout of the router of {mover} (RFC 4787 wants two minutes), or open a port for it",
+    },
     Rule {
         code: Code::Overrun,
         holds: |facts| {
@@ -64,18 +77,6 @@ pub(super) const RULES: &[Rule] = &[
         holds: |facts| facts.near.link.up && lossy(facts),
         cause: "{loss} % of the datagrams between {near} and {far} are lost on the way",
         remedy: "look at the radio or the line between them; if it is a relay, at its rate cap",
-    },
-    Rule {
-        code: Code::Unsteady,
-        holds: |facts| {
-            let link = &facts.near.link;
-            let (times, _) = roamed(facts);
-            link.up
-                && times >= ROAMED
-                && link.session_seconds.is_some_and(|age| age < u64::from(times) * UNSTEADY_S)
-        },
-        cause: "the address of {mover} changes again and again ({roamed} times): its NAT forgets quickly, or it moves between networks",
-        remedy: "raise the UDP timeout of the router of {mover} (RFC 4787 wants two minutes), or open a port for it",
     },
     Rule {
         code: Code::Slow,

@@ -10,6 +10,7 @@ use crate::{
         route::{Route, SendChannel, SendState, Sending},
         snapshot::{ChannelSnapshot, LinkSnapshot, LinkState},
     },
+    path::{Line, Via},
     session::Session,
     wire::{DATA_OVERHEAD, INNER_BYTES},
 };
@@ -43,13 +44,15 @@ impl Link {
         std::mem::take(&mut self.changed)
     }
 
-    pub(in crate::link) fn route(&self) -> Route {
+    /// `line` says what bounds the rate of a way's first link.
+    pub(in crate::link) fn route(&self, line: impl Fn(&Via) -> Option<Arc<Line>>) -> Route {
         let sending = match (self.slots.current(), self.via) {
             (Some(session), Some(via)) if self.up => Some(Sending {
                 session: Arc::clone(session),
                 via,
                 known: self.ways.known.iter().map(|(origin, _)| *origin).collect(),
                 datagram_bytes: self.mtu.datagram_bytes().into(),
+                line: line(&via),
             }),
             _ => None,
         };

@@ -9,7 +9,7 @@ use std::{
 
 use super::super::*;
 use crate::{
-    path::{Candidate, Origin, Via},
+    path::{Candidate, Line, Origin, Via},
     session::{Costs, SharedSecret, StaticSecret},
     testing,
 };
@@ -84,6 +84,10 @@ impl Transmit for Wire {
     fn transmit(&mut self, via: &Via, bytes: &[u8], stride: usize) -> Transmitted {
         self.0.extend(bytes.chunks(stride).map(|datagram| (via.address, datagram.to_vec())));
         Transmitted::Sent
+    }
+
+    fn transmit_over(&mut self, _: &Line, via: &Via, bytes: &[u8], stride: usize) -> Transmitted {
+        self.transmit(via, bytes, stride)
     }
 }
 

@@ -239,14 +239,22 @@ async fn heard_of(overlay: &Overlay, host: HostId, asker: Asker) -> Heard {
             Err(_) => tokio::time::timeout(ANSWER_WITHIN, asked).await.ok().flatten(),
         }
     };
-    let (side, knocked) = tokio::join!(later, knock_at(overlay, host));
+    // Others are knocked at beside it: whoever asks waits for the slower of the two, not for both.
+    let doors = async { tokio::join!(knock_at(overlay, host), others_open(overlay, host)) };
+    let (mut later, mut doors) = (std::pin::pin!(later), std::pin::pin!(doors));
+    let first = tokio::select! {
+        side = &mut later => Ok(side),
+        found = &mut doors => Err(found),
+    };
+    let (side, (knocked, others)) = match first {
+        Ok(Some(side)) => return Heard { side: Some(side), doors: Doors::default() },
+        Ok(None) => (None, doors.await),
+        Err(found) => (later.await, found),
+    };
     if side.is_some() {
         return Heard { side, doors: Doors::default() };
     }
-    let others = match knocked {
-        Knock::Silent | Knock::NoWay => others_open(overlay, host).await,
-        _ => None,
-    };
+    let others = others.filter(|_| matches!(knocked, Knock::Silent | Knock::NoWay));
     let silent = Heard { side: None, doors: Doors { host: Some(knocked), others } };
     // It is there, or behind something that lets no knock in while this host's own network is well: the connection that stands may be to a process, or over a
     // path, that is gone.

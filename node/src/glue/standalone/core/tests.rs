@@ -121,6 +121,73 @@ fn who_joined_later_yields_and_tells_its_user() {
     assert_eq!(one.seats(id), other.seats(id));
 }
 
+/// Lets the time pass that claims wait to be kept.
+fn keep_all(core: &mut Core, now: Now, disk: &mut BTreeMap<String, Vec<u8>>) {
+    core.handle_timeout(later(now, 10));
+    kept(core, disk);
+}
+
+/// Two hosts on a network; the second's core and disk, and the network.
+fn two_on_a_network() -> (Core, BTreeMap<String, Vec<u8>>, Core, NetworkId) {
+    let (mut one, mut other) = (core(1), core(2));
+    let id = one.create(START, wish("office"), [1; 16], &[]).unwrap();
+    join(&mut one, START, id, None);
+    other.handle_items(START, &spread(&mut one), |_| true);
+    join(&mut other, START, id, None);
+    let mut disk = BTreeMap::new();
+    keep_all(&mut other, START, &mut disk);
+    (other, disk, one, id)
+}
+
+#[test]
+fn a_restarted_host_knows_who_was_on_its_networks_without_asking() {
+    let (_, disk, one, id) = two_on_a_network();
+    let restored = |now: Now| {
+        let mut after = core(2);
+        assert_eq!(after.restore(now, disk.clone().into_iter().collect()), Vec::<String>::new());
+        after.seats(id).iter().any(|seat| seat.host == one.me)
+    };
+    assert!(restored(later(START, 60)));
+    assert!(!restored(later(START, CLAIM_LIFETIME_S)), "its claim is over");
+}
+
+#[test]
+fn claims_that_were_kept_and_changed_are_refused() {
+    let (_, mut disk, one, id) = two_on_a_network();
+    let heard = disk.get_mut(&format!("{HEARD}{id}")).unwrap();
+    *heard.last_mut().unwrap() ^= 1;
+    let mut after = core(2);
+    assert_eq!(after.restore(START, disk.into_iter().collect()), [format!("{HEARD}{id}")]);
+    assert!(after.seats(id).iter().all(|seat| seat.host != one.me));
+}
+
+#[test]
+fn who_was_put_out_is_not_kept() {
+    let (mut other, mut disk, one, id) = two_on_a_network();
+    other.handle_put_out(|host| host != one.me);
+    kept(&mut other, &mut disk);
+    let mut after = core(2);
+    after.restore(START, disk.into_iter().collect());
+    assert!(after.seats(id).iter().all(|seat| seat.host != one.me));
+}
+
+#[test]
+fn renewals_alone_are_kept_seldom_and_a_network_that_was_left_is_forgotten() {
+    let (mut other, mut disk, mut one, id) = two_on_a_network();
+    let key = format!("{HEARD}{id}");
+    let before = disk[&key].clone();
+    let renewed = later(START, RENEW_AFTER_S);
+    one.handle_timeout(renewed);
+    other.handle_items(renewed, &spread(&mut one), |_| true);
+    keep_all(&mut other, renewed, &mut disk);
+    assert_eq!(disk[&key], before);
+    keep_all(&mut other, later(renewed, CLAIM_LIFETIME_S / 6), &mut disk);
+    assert_ne!(disk[&key], before);
+    other.leave(renewed, id);
+    kept(&mut other, &mut disk);
+    assert!(!disk.contains_key(&key));
+}
+
 #[test]
 fn a_restarted_host_has_its_place_again_unless_it_was_away_too_long() {
     let mut before = core(1);

@@ -66,6 +66,12 @@ impl Task {
         self.members.known.append(&mut known);
     }
 
+    /// Hosts whose claims were kept were members in this node's earlier life, and count as such until it hears that somebody was put out.
+    pub(super) fn trust_kept(&mut self) {
+        let seats = self.core.joined().flat_map(|id| self.core.seats(id));
+        self.members.known.extend(seats.map(|seat| seat.host));
+    }
+
     /// A host that is not known as a member is connected to: whoever is connected has proved it.
     fn prove(&mut self, host: HostId) {
         self.members.proving.retain(|proving| !self.members.known.contains(proving));

@@ -6,4 +6,5 @@ mod matrix;
 mod relays;
 mod roaming;
 mod searches;
+mod spoiled;
 mod world;

@@ -17,7 +17,7 @@ use consort_lab::nat::{Behaviour, Flow, Nat, Protocol, Side, Signal};
 
 use super::super::super::*;
 use crate::{
-    path::{Origin, PathResult, PathView, PeerPaths, SocketId, Via},
+    path::{Line, Origin, PathResult, PathView, PeerPaths, SocketId, Via},
     session::{Costs, SharedSecret, StaticSecret},
     testing,
     wire::PROBE_BYTES,
@@ -54,11 +54,13 @@ pub(super) struct Host {
     pub(super) refusals: Arc<RefusalCounters>,
     pub(super) relayed: RelayCounters,
     /// Ports of the sockets of port searches.
-    sockets: BTreeMap<SocketId, u16>,
+    pub(super) sockets: BTreeMap<SocketId, u16>,
     next_port: u16,
     pub(super) received: Vec<(Instant, Vec<u8>)>,
     pub(super) events: Vec<(Instant, Event)>,
     pub(super) met: u32,
+    /// What its node is told of other hosts comes so much later.
+    pub(super) told_late: Duration,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -117,6 +119,10 @@ impl Transmit for Wire {
     fn transmit(&mut self, via: &Via, bytes: &[u8], stride: usize) -> Transmitted {
         self.0.extend(bytes.chunks(stride).map(|datagram| (*via, datagram.to_vec())));
         Transmitted::Sent
+    }
+
+    fn transmit_over(&mut self, _: &Line, via: &Via, bytes: &[u8], stride: usize) -> Transmitted {
+        self.transmit(via, bytes, stride)
     }
 }
 
@@ -205,6 +211,7 @@ impl World {
             received: Vec::new(),
             events: Vec::new(),
             met: 0,
+            told_late: Duration::ZERO,
         });
         self.hosts.len() - 1
     }

@@ -418,7 +418,7 @@ impl Peer {
     }
 
     fn says_moved(&self) -> ProbeFlags {
-        ProbeFlags { nominate: self.first, moved: true }
+        ProbeFlags { nominate: self.first, moved: true, ..ProbeFlags::default() }
     }
 
     /// This host's own addresses are others now: the peer must learn it at once. Where frames pass, the way is doubted as well: the peer's NAT may let

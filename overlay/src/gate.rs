@@ -90,6 +90,12 @@ impl Door {
         }
     }
 
+    /// Connections of this host are dead because it has another address: what it dials now is taken as from a new process, at once, and not for one of two dials
+    /// that crossed.
+    pub(crate) fn moved(&mut self) {
+        self.session = self.session.wrapping_add(1);
+    }
+
     fn key(&self) -> Key {
         Key::of(&self.pair)
     }

@@ -26,6 +26,8 @@ pub struct DataPlaneConfig {
     pub psk: SharedSecret,
     /// Where datagrams come in. Port 0: any.
     pub listen: SocketAddr,
+    /// The same, of the other IP version. All addresses of a version that this computer does not have are left out.
+    pub listen_second: Option<SocketAddr>,
     /// Threads that move frames; 0: one for each core.
     pub workers: usize,
     /// How long a worker looks for more after the last frame before it sleeps. Zero: not at all. It spares a round trip the wake-ups
@@ -53,6 +55,7 @@ impl DataPlaneConfig {
             static_secret,
             psk,
             listen,
+            listen_second: None,
             workers: 0,
             busy_poll: Duration::ZERO,
             seed,

@@ -34,7 +34,7 @@ use crate::{
     },
     path::{
         Candidate, LineSnapshot, LocalPaths, PathsSnapshot, PeerNat, RelayLeg, RelayPolicy, RelayRefusal,
-        RelaySnapshot, RelayTokens, RelayedPath,
+        RelaySnapshot, RelayTokens, RelayedPath, SocketId,
     },
     session::{CALM_PER_SECOND, Costs, Identity, PublicKey},
     switch::{NetworkConfig, NetworkId, PortConfig, PortId, SetNetworkError, Switch, SwitchSnapshot},
@@ -46,6 +46,8 @@ use crate::{
 pub struct Snapshot {
     /// Where datagrams come in.
     pub listen: SocketAddr,
+    /// The same, of the second IP version.
+    pub listen_second: Option<SocketAddr>,
     /// Whether the kernel segments what is sent, and joins what is received.
     pub udp_offloads: (bool, bool),
     /// Threads that move frames.
@@ -104,9 +106,7 @@ impl DataPlane {
             workers if workers <= WORKERS_MAX => workers,
             workers => return Err(StartError::Workers(workers)),
         };
-        let sockets = Socket::bind(config.listen, workers)
-            .map_err(|source| StartError::Listen { listen: config.listen, source })?;
-        let sockets: Vec<_> = sockets.into_iter().map(Arc::new).collect();
+        let (sockets, second) = bind(&config, workers)?;
         let mut entropy = mixed(config.seed).map_err(resource("draw entropy"))?;
         let now = clock::both();
         let costs = Costs::measure(clock::time);
@@ -127,6 +127,10 @@ impl DataPlane {
         let inbox = Inbox::new(Waker::new().map_err(resource("make an eventfd"))?);
         let routes = Arc::new(Published::new(Routes::default()));
         let keeper = Arc::new(KeeperShared::new(links, inbox, routes, sender));
+        keeper.change_sockets(|sockets| {
+            let numbered = second.into_iter().enumerate();
+            sockets.extend(numbered.map(|(worker, socket)| (SocketId::second(worker), Arc::new(socket))));
+        });
         let ports = Arc::new(Published::new(HashMap::new()));
         let mut inner = Inner {
             switch,
@@ -149,9 +153,14 @@ impl DataPlane {
         Ok((Self { inner: Arc::new(inner) }, receiver))
     }
 
-    /// The address datagrams come in at.
+    /// The address datagrams come in at; with two IP versions, the first that was given.
     pub fn local_addr(&self) -> SocketAddr {
         self.inner.sockets[0].local_addr()
+    }
+
+    /// The address of the second IP version, if there is one.
+    pub fn local_addr_second(&self) -> Option<SocketAddr> {
+        self.inner.keeper.sockets.read().get(&SocketId::SECOND).map(|socket| socket.local_addr())
     }
 
     /// The public half of the static key, for the host's record.
@@ -318,6 +327,14 @@ impl DataPlane {
         if taken { Ok(()) } else { Err(PeerError::Grant) }
     }
 
+    /// Says something to a peer's node, sealed, over whatever way the link has: there an [`Event::Said`](crate::Event::Said). False where there
+    /// is no link, or nothing or more than [`NOTE_BYTES_MAX`](crate::NOTE_BYTES_MAX) bytes to say. It may be lost.
+    pub fn say(&self, peer: HostId, body: &[u8]) -> bool {
+        let Ok(index) = self.inner.switch.peer(peer) else { return false };
+        let now = clock::now();
+        self.inner.keeper.with_links(|links| links.say(now, index, body))
+    }
+
     /// Answers an [`Event::ChannelRequested`](crate::Event::ChannelRequested): for how long the peer's grant holds, or why not.
     pub fn answer_channel(&self, request: ChannelRequest, answer: Result<Duration, GrantRefusal>) {
         let now = clock::now();
@@ -330,8 +347,12 @@ impl DataPlane {
         let now = clock::now();
         let mut worker_counts = WorkerCounts::default();
         inner.counters.iter().for_each(|counters| counters.add_to(&mut worker_counts));
+        let others = inner.keeper.sockets.read();
+        let second = others.iter().filter(|(id, _)| id.second_of().is_some()).map(|(_, socket)| socket);
+        let queues: Vec<_> = inner.sockets.iter().chain(second).map(|socket| socket.queue()).collect();
         Snapshot {
             listen: self.local_addr(),
+            listen_second: self.local_addr_second(),
             udp_offloads: inner.sockets[0].offloads(),
             workers: inner.wakers.len(),
             cipher_costs: inner.costs.0,
@@ -341,8 +362,8 @@ impl DataPlane {
             relay: inner.keeper.read_links(|links| links.relay_snapshot(&inner.relayed)),
             lines: inner.keeper.read_links(Links::lines),
             refused: inner.refusals.read(),
-            receive_queue_bytes: inner.sockets.iter().map(|socket| socket.queue().0).sum(),
-            receive_queue_drops: inner.sockets.iter().map(|socket| socket.queue().1).sum(),
+            receive_queue_bytes: queues.iter().map(|queue| queue.0).sum(),
+            receive_queue_drops: queues.iter().map(|queue| queue.1).sum(),
             worker_counts,
             events_lost: inner.keeper.events.lost(),
         }
@@ -421,6 +442,26 @@ impl Drop for Inner {
     fn drop(&mut self) {
         self.stop();
     }
+}
+
+/// The workers' sockets, and those of the second IP version, if there is one.
+fn bind(config: &DataPlaneConfig, workers: usize) -> Result<(Vec<Arc<Socket>>, Vec<Socket>), StartError> {
+    let failed = |listen| move |source| StartError::Listen { listen, source };
+    let Some(second) = config.listen_second else {
+        let sockets = Socket::bind(config.listen, workers).map_err(failed(config.listen))?;
+        return Ok((sockets.into_iter().map(Arc::new).collect(), Vec::new()));
+    };
+    let first = Socket::bind_beside(config.listen, workers).map_err(failed(config.listen))?;
+    let is_absent =
+        |error: &io::Error| matches!(error.raw_os_error(), Some(libc::EAFNOSUPPORT | libc::EADDRNOTAVAIL));
+    let second = match Socket::bind_beside(second, workers) {
+        Err(error) if second.ip().is_unspecified() && is_absent(&error) => {
+            tracing::warn!(listen = %second, %error, "this computer has one IP version only");
+            Vec::new()
+        }
+        bound => bound.map_err(failed(second))?,
+    };
+    Ok((first.into_iter().map(Arc::new).collect(), second))
 }
 
 /// The caller's seed and the system's entropy together.

@@ -62,4 +62,4 @@ pub use link::{
 pub use mac::MacAddr;
 pub use session::{SessionLimits, SharedSecret, StaticSecret};
 pub use switch::{Guard, MachineBinding, NetworkConfig, NetworkId, PortConfig, PortId};
-pub use wire::control::GrantRefusal;
+pub use wire::control::{GrantRefusal, NOTE_BYTES_MAX};

@@ -175,7 +175,11 @@ impl Gateway {
             ipv4.zip(lease.ipv4).map(|((own, length), its)| (IpAddr::from(own), IpAddr::from(its), length)),
             ipv6.zip(lease.ipv6).map(|((own, length), its)| (IpAddr::from(own), IpAddr::from(its), length)),
         ];
+        let mac = self.order.setup.inside.mac;
         for (own, its, length) in pairs.into_iter().flatten() {
+            // A host that was given its address on a link has heard of its gateway there. Without that its first question is asked before the switch
+            // forwards, and the next a second later.
+            inside.add_neighbour(HOST_LINK, own, mac)?;
             inside.add_address(HOST_LINK, its, length)?;
             inside.add_route(everywhere(own), 0, Hop::Via(own))?;
         }

@@ -1,4 +1,4 @@
-//! Addresses and routes.
+//! Addresses, routes and neighbours.
 
 use std::net::IpAddr;
 
@@ -9,6 +9,7 @@ use super::{Netlink, NetlinkError, acknowledged_request};
 const RTM_NEWADDR: u16 = 20;
 const RTM_NEWROUTE: u16 = 24;
 const RTM_DELROUTE: u16 = 25;
+const RTM_NEWNEIGH: u16 = 28;
 
 const IFA_ADDRESS: u16 = 1;
 const IFA_LOCAL: u16 = 2;
@@ -19,6 +20,11 @@ const IFA_F_NODAD: u32 = 0x02;
 const RTA_DST: u16 = 1;
 const RTA_OIF: u16 = 4;
 const RTA_GATEWAY: u16 = 5;
+
+const NDA_DST: u16 = 1;
+const NDA_LLADDR: u16 = 2;
+/// It was heard of a moment ago, and is asked again when that is long ago.
+const NUD_REACHABLE: u16 = 0x02;
 
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
@@ -49,6 +55,20 @@ impl Netlink {
             .attribute(IFA_ADDRESS, &octets(address))
             .number(IFA_FLAGS, IFA_F_NODAD);
         self.route.request(&format!("give {link} the address {address}/{prefix_len}"), message).map(drop)
+    }
+
+    /// Says which Ethernet address a neighbour has, as if it had just answered.
+    pub fn add_neighbour(&mut self, link: &str, address: IpAddr, mac: [u8; 6]) -> Result<(), NetlinkError> {
+        let index = self.link_index(link)?;
+        // struct ndmsg: family, padding (3), index (4), state (2), flags, type
+        let mut header = [0; 12];
+        header[0] = family(address);
+        header[4..8].copy_from_slice(&index.to_ne_bytes());
+        header[8..10].copy_from_slice(&NUD_REACHABLE.to_ne_bytes());
+        let message = acknowledged_request(RTM_NEWNEIGH, FLAG_CREATE | FLAG_EXCLUSIVE, &header)
+            .attribute(NDA_DST, &octets(address))
+            .attribute(NDA_LLADDR, &mac);
+        self.route.request(&format!("tell {link} of the neighbour {address}"), message).map(drop)
     }
 
     /// Adds a route; `0.0.0.0/0` or `::/0` is the default route.

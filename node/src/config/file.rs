@@ -10,7 +10,7 @@
 //! key = "..."                    # the overlay this node belongs to, and no other
 //! mdns = true                    # members on the local link find each other
 //! [data]
-//! listen = "0.0.0.0:7441"
+//! listen = "0.0.0.0:7441"       # one, or one of each IP version
 //! relay = { rate = "100Mbit/s", peers = 64 }   # or true, or false
 //! map_ports = true
 //! mtu = 1500
@@ -87,8 +87,8 @@ pub struct OverlaySection {
 #[derive(Debug, Default, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct DataSection {
-    /// Address of the data plane, `IP:PORT`.
-    pub listen: Option<Spanned<String>>,
+    /// Address of the data plane, `IP:PORT`; or two, one of each IP version.
+    pub listen: Option<Spanned<OneOrMany>>,
     /// Whether this node forwards for others, and how much.
     pub relay: Option<Spanned<Relaying>>,
     /// Whether the router is asked for a port (PCP, NAT-PMP, UPnP).

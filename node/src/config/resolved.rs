@@ -59,6 +59,8 @@ pub struct NodeConfig {
     pub control: Vec<SocketAddr>,
     /// Address of the data plane (UDP).
     pub data: SocketAddr,
+    /// The same, of the other IP version.
+    pub data_second: Option<SocketAddr>,
     /// Threads that move frames.
     pub data_workers: NonZeroUsize,
     /// How long they look for more frames before they sleep.
@@ -182,10 +184,22 @@ pub fn resolve(
         return Err(Failure::input("listen_count", format!("{} listen addresses given", control.len()))
             .remedy(format!("give between 1 and {LIST_LEN_MAX}")));
     }
-    let data = match (&file.data.listen, args.listen.is_empty()) {
-        (Some(written), _) => reader.address("data.listen", written)?,
-        (None, _) => data_beside(control[0])?,
-    };
+    let (data, data_second) = match &file.data.listen {
+        Some(written) => {
+            let all = reader.all("data.listen", written, |written, text| {
+                reader.address_of("data.listen", written, text)
+            })?;
+            one_of_each_version(&all).filter(|(_, second)| all.len() <= 1 + usize::from(second.is_some()))
+        }
+        None => {
+            let beside = control.iter().copied().map(data_beside).collect::<Result<Vec<_>, _>>()?;
+            one_of_each_version(&beside)
+        }
+    }
+    .ok_or_else(|| {
+        Failure::input("data_listen", "the data plane listens on one address of each IP version")
+            .remedy("give one address, or one of IPv4 and one of IPv6, as data.listen")
+    })?;
     let mut tickets = args.join.clone();
     if let Some(written) = &file.overlay.bootstrap {
         tickets.extend(reader.all("overlay.bootstrap", written, |_, ticket| Ok(ticket.to_owned()))?);
@@ -194,6 +208,7 @@ pub fn resolve(
         state_dir,
         control,
         data,
+        data_second,
         data_workers: match &file.data.workers {
             Some(written) => {
                 let workers = reader.whole("data.workers", written, 1, WORKERS_MAX as u64)?;
@@ -263,6 +278,12 @@ fn default_control() -> Vec<SocketAddr> {
         SocketAddr::new(IpAddr::V4(Ipv4Addr::UNSPECIFIED), DEFAULT_PORT),
         SocketAddr::new(IpAddr::V6(Ipv6Addr::UNSPECIFIED), DEFAULT_PORT),
     ]
+}
+
+/// The first address, and the first of the other IP version; none of none.
+fn one_of_each_version(all: &[SocketAddr]) -> Option<(SocketAddr, Option<SocketAddr>)> {
+    let first = all.first()?;
+    Some((*first, all.iter().find(|other| other.is_ipv4() != first.is_ipv4()).copied()))
 }
 
 /// The data plane's address beside a control address: the next port, or any where any was asked for.
@@ -456,6 +477,7 @@ mod tests {
         let config = resolved("").unwrap();
         assert_eq!(config.control[0], "0.0.0.0:7440".parse().unwrap());
         assert_eq!(config.data, "0.0.0.0:7441".parse().unwrap());
+        assert_eq!(config.data_second, Some("[::]:7441".parse().unwrap()));
         assert_eq!(config.share.cpus_milli, 2_000);
         assert_eq!(config.share.memory_bytes, 2 << 30);
         assert_eq!(config.share.allow, Allow::Members);
@@ -475,6 +497,23 @@ mod tests {
         assert_eq!(config.control, ["10.0.0.1:9000".parse().unwrap()]);
         assert_eq!(config.data, "10.0.0.1:9001".parse().unwrap());
         assert_eq!(config.tickets, ["consort1flag", "consort1file"]);
+    }
+
+    #[test]
+    fn the_data_plane_listens_on_one_address_of_each_ip_version() {
+        let listen = ["192.0.2.1:9000", "192.0.2.1:443", "[2001:db8::1]:9000"];
+        let listen = listen.map(|address| address.parse().unwrap()).to_vec();
+        let config = resolved_with(&NodeArgs { listen, ..NodeArgs::default() }, "").unwrap();
+        assert_eq!(config.data, "192.0.2.1:9001".parse().unwrap());
+        assert_eq!(config.data_second, Some("[2001:db8::1]:9001".parse().unwrap()));
+        let config = resolved("[data]\nlisten = [\"[::]:7\", \"0.0.0.0:8\"]\n").unwrap();
+        assert_eq!((config.data, config.data_second), ("[::]:7".parse().unwrap(), "0.0.0.0:8".parse().ok()));
+        let config = resolved("[data]\nlisten = \"[::]:7\"\n").unwrap();
+        assert_eq!((config.data, config.data_second), ("[::]:7".parse().unwrap(), None));
+        for wrong in ["[]", "[\"0.0.0.0:7\", \"0.0.0.0:8\"]"] {
+            let failure = resolved(&format!("[data]\nlisten = {wrong}\n")).unwrap_err();
+            assert_eq!(failure.code, "data_listen", "{wrong}");
+        }
     }
 
     #[test]

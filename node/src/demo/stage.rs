@@ -39,6 +39,8 @@ pub struct StageHost {
     pub host: Host,
     /// Its place in the wide network.
     pub place: Place,
+    /// Its node listens on IPv6, and not on IPv4.
+    pub ipv6_alone: bool,
     node: Option<Child>,
     log: PathBuf,
     config: PathBuf,
@@ -90,7 +92,7 @@ impl Stage {
         let config = directory.join(format!("{name}.toml"));
         std::fs::write(&config, SHARE).map_err(lab_failure)?;
         let log = directory.join(format!("{name}.log"));
-        self.hosts.push(StageHost { host, place, node: None, log, config });
+        self.hosts.push(StageHost { host, place, ipv6_alone: false, node: None, log, config });
         Ok(self.hosts.last_mut().expect("just pushed"))
     }
 
@@ -161,7 +163,8 @@ impl StageHost {
     /// Where the node's control plane listens.
     #[must_use]
     pub fn control_address(&self) -> SocketAddr {
-        SocketAddr::new(IpAddr::V4(self.place.ipv4), CONTROL_PORT)
+        let ip = if self.ipv6_alone { IpAddr::V6(self.place.ipv6) } else { IpAddr::V4(self.place.ipv4) };
+        SocketAddr::new(ip, CONTROL_PORT)
     }
 
     /// The node's API.

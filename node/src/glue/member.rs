@@ -311,10 +311,11 @@ fn start_data_plane(
     let wanted = DataPlaneConfig {
         workers: config.data_workers.get(),
         busy_poll: config.data_busy_poll,
+        listen_second: config.data_second,
         ..DataPlaneConfig::new(host, secret, psk, config.data, seed)
     };
     DataPlane::start(wanted).map_err(|error| {
-        Failure::failed("data_plane", format!("the data plane cannot listen on {}: {error}", config.data))
+        Failure::failed("data_plane", format!("the data plane does not start: {error}"))
             .remedy("stop what uses the port, or give another address with --listen or data.listen")
     })
 }

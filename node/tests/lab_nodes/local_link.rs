@@ -1,17 +1,22 @@
 //! Nodes on one local link find each other by multicast DNS, when nothing else leads them together.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 
 use consort_lab::Netlink;
 use consort_lab::capture::{Capture, CaptureOptions};
 use consort_lab::wide::Cable;
-use consort_node::control::api::{JoinBody, Joined};
+use consort_node::control::api::{JoinBody, Joined, NetCreateBody, NetJoinBody, Network, Peer};
 use consort_node::demo::stage::{Stage, awaited};
 
 use crate::support::{in_lab, status};
 
 /// Hosts on one bridge, and on nothing else.
 fn stage_on_one_link(hosts: usize) -> Stage {
+    stage_on_one_link_of(hosts, false)
+}
+
+/// The same; with IPv6 alone, if that is said.
+fn stage_on_one_link_of(hosts: usize, ipv6_alone: bool) -> Stage {
     let mut stage = Stage::build(hosts, Cable::default()).unwrap();
     let mut router = Netlink::open().unwrap();
     router.create_bridge("lan").unwrap();
@@ -25,6 +30,7 @@ fn stage_on_one_link(hosts: usize) -> Stage {
         router.set_up(&port).unwrap();
         let mut inside = Netlink::open_in(stage.hosts[number].host.netns()).unwrap();
         inside.set_up("eth1").unwrap();
+        stage.hosts[number].ipv6_alone = ipv6_alone;
         give_address(&mut stage, number, u8::try_from(number + 1).unwrap());
     }
     stage
@@ -33,9 +39,14 @@ fn stage_on_one_link(hosts: usize) -> Stage {
 /// Gives a host another address on the link, where its node listens from its next start on.
 fn give_address(stage: &mut Stage, number: usize, last: u8) {
     let host = &mut stage.hosts[number];
-    host.place.ipv4 = Ipv4Addr::new(10, 9, 0, last);
     let mut inside = Netlink::open_in(host.host.netns()).unwrap();
-    inside.add_address("eth1", host.place.ipv4.into(), 24).unwrap();
+    if host.ipv6_alone {
+        host.place.ipv6 = Ipv6Addr::new(0xfd00, 9, 0, 0, 0, 0, 0, last.into());
+        inside.add_address("eth1", host.place.ipv6.into(), 64).unwrap();
+    } else {
+        host.place.ipv4 = Ipv4Addr::new(10, 9, 0, last);
+        inside.add_address("eth1", host.place.ipv4.into(), 24).unwrap();
+    }
 }
 
 async fn until_connected(stage: &Stage, number: usize, peers: usize) {
@@ -69,6 +80,48 @@ in_lab! {
         for number in [0, 1] {
             stage.hosts[number].ready().await.unwrap();
             until_connected(&stage, number, 1).await;
+        }
+    }
+}
+
+in_lab! {
+    /// Nobody has an IPv4 address, the wide network is not there, and each remembers the other where he is no more.
+    async fn on_a_link_with_ipv6_alone_members_find_each_other_and_use_it() {
+        let mut stage = stage_on_one_link_of(2, true);
+        stage.start_overlay().await.unwrap();
+        for number in [0, 1] {
+            stage.hosts[number].stop_node().unwrap();
+        }
+        for number in [0, 1] {
+            give_address(&mut stage, number, u8::try_from(number + 101).unwrap());
+            stage.hosts[number].start_node(&[]).unwrap();
+        }
+        for number in [0, 1] {
+            stage.hosts[number].ready().await.unwrap();
+            until_connected(&stage, number, 1).await;
+        }
+        let body = NetCreateBody { name: "lan".into(), ipv4: None, ipv6: None, mtu: None };
+        let _: Network = stage.hosts[0].client().post("/v1/nets", &body).await.unwrap();
+        for number in [0, 1] {
+            let client = stage.hosts[number].client();
+            awaited("the network is known", async || {
+                let joined: Result<Network, _> =
+                    client.post("/v1/nets/lan/join", &NetJoinBody::default()).await;
+                Ok(joined.is_ok().then_some(()))
+            })
+            .await
+            .unwrap();
+        }
+        for (number, other) in [(0, 1), (1, 0)] {
+            let (client, there) = (stage.hosts[number].client(), IpAddr::V6(stage.hosts[other].place.ipv6));
+            awaited("the path is the link itself", async || {
+                let peers: Vec<Peer> = client.get("/v1/peers").await?;
+                let address = peers.into_iter().find_map(|peer| peer.link).and_then(|link| link.address);
+                let address = address.and_then(|address| address.parse::<SocketAddr>().ok());
+                Ok((address.map(|address| address.ip()) == Some(there)).then_some(()))
+            })
+            .await
+            .unwrap();
         }
     }
 }

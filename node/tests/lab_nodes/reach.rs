@@ -6,7 +6,7 @@ use consort_lab::case::{Case, World};
 use consort_node::bench::reach::crew::Crew;
 use consort_node::bench::reach::kinds::{self, Lans, Side};
 use consort_node::bench::reach::pair::{self, Conversation, Measured, Patience};
-use consort_node::bench::reach::roam::{self, Change};
+use consort_node::bench::reach::roam::{self, Change, Relay};
 use consort_node::control::api::Peer;
 use consort_node::why::Path;
 
@@ -82,7 +82,7 @@ in_lab! {
 in_lab! {
     async fn a_connection_outlives_its_hosts_networks() {
         // The way to another home and a router with another address are in `consort bench reach --roam`.
-        for roamed in roam::measure(&[Change::HomeFromTheOpen], Duration::from_secs(1)).await.unwrap() {
+        for roamed in roam::measure(&[Change::HomeFromTheOpen], Duration::from_secs(1), Relay::Founder).await.unwrap() {
             assert!(roamed.after.is_some() && roamed.after != roamed.before, "{roamed:?}");
         }
     }

@@ -1,8 +1,8 @@
 //! Control connections through a third member, where there is no direct way: libp2p's circuit relay v2.
 //!
 //! The story: a host asks up to [`RESERVATIONS_WANTED`] members it has dialled itself (they can be reached, so they serve as relays) to take
-//! connections for it, and keeps that up. Who dials a host and has no connection after [`DIRECT_FIRST`] ([`WAITED_FIRST`] where node waits for it), or
-//! fails, asks the members it is connected with for a circuit to it; one who has a reservation of that host joins the two. On the circuit run the same encryption and the
+//! connections for it, and keeps that up. Who dials a host and has no connection after [`DIRECT_FIRST`] ([`WAITED_FIRST`] where node waits for it, [`LOST_FIRST`]
+//! where it was lost because this host moved), or fails, asks the members it is connected with for a circuit to it; one who has a reservation of that host joins the two. On the circuit run the same encryption and the
 //! same proof of membership as on any connection, end to end: the relay sees lengths and times. Frames of networks never go this way by
 //! themselves; see node's last resort.
 //!
@@ -40,6 +40,10 @@ const DIRECT_FIRST: Duration = Duration::from_millis(700);
 /// The same where node waits for the connection: most round trips, and the usual head start of RFC 8305. A neighbour more is worth no such haste.
 const WAITED_FIRST: Duration = Duration::from_millis(250);
 
+/// The same for a host that was connected a moment ago, from another address of this one: what runs on the connection has stopped, and a NAT before the host lets
+/// nobody in unasked.
+const LOST_FIRST: Duration = Duration::from_millis(80);
+
 #[derive(Debug)]
 enum Try {
     /// Only the direct dial is under way.
@@ -70,17 +74,17 @@ impl Circuits {
         }
     }
 
-    /// When the next of the dials that `is_waited_for` is to have a circuit beside it.
-    pub(super) fn next_at(&self, is_waited_for: impl Fn(&HostId) -> bool) -> Option<Duration> {
+    /// When the next of the dials that have a `head_start` worth a timer is to have a circuit beside it.
+    pub(super) fn next_at(&self, head_start: impl Fn(&HostId) -> Option<Duration>) -> Option<Duration> {
         if self.are_enough() {
             // The end of one of them is an event, after which this is asked again.
             return None;
         }
-        let since = |(host, part): (&HostId, &Try)| match part {
-            Try::Direct { since } if *since != Duration::MAX && is_waited_for(host) => Some(*since),
+        let at = |(host, part): (&HostId, &Try)| match part {
+            Try::Direct { since } if *since != Duration::MAX => Some(*since + head_start(host)?),
             _ => None,
         };
-        self.tries.iter().filter_map(since).min().map(|since| since + WAITED_FIRST)
+        self.tries.iter().filter_map(at).min()
     }
 
     /// Whether one more would be too many.
@@ -114,8 +118,22 @@ fn through(relay: HostId, address: SocketAddr, transport: Transport) -> Multiadd
 impl Driver {
     /// Until [`Self::upkeep_circuits`] has something to do for whoever waits.
     pub(super) fn until_circuit(&self) -> Option<Duration> {
-        let next = self.circuits.next_at(|host| self.waiting.contains_key(host)).filter(|_| !self.entering);
+        let in_haste = |host: &HostId| {
+            let head_start = self.head_start(host);
+            (head_start < DIRECT_FIRST).then_some(head_start)
+        };
+        let next = self.circuits.next_at(in_haste).filter(|_| !self.entering);
         next.map(|at| at.saturating_sub(self.now()))
+    }
+
+    fn head_start(&self, host: &HostId) -> Duration {
+        if self.moving.is_lost(host) {
+            LOST_FIRST
+        } else if self.waiting.contains_key(host) {
+            WAITED_FIRST
+        } else {
+            DIRECT_FIRST
+        }
     }
 
     /// Keeps reservations, and adds circuits to dials that take long.
@@ -135,8 +153,7 @@ impl Driver {
                 Try::Direct { since } => *since,
                 Try::Both { .. } | Try::Circuit { .. } => continue,
             };
-            let head_start = if self.waiting.contains_key(&host) { WAITED_FIRST } else { DIRECT_FIRST };
-            if now.saturating_sub(since) < head_start || self.circuits.are_enough() {
+            if now.saturating_sub(since) < self.head_start(&host) || self.circuits.are_enough() {
                 continue;
             }
             // Where nobody can be asked for one, somebody may be a moment later.

@@ -51,6 +51,11 @@ impl Moving {
         }
     }
 
+    /// Whether the last connection to a host was lost with an address.
+    pub(super) fn is_lost(&self, host: &HostId) -> bool {
+        self.lost.contains(host)
+    }
+
     /// One is gone; whether its host was lost with an address.
     pub(super) fn closed(&mut self, host: &HostId, id: ConnectionId) -> bool {
         self.leaves_from.remove(&id);
@@ -74,7 +79,11 @@ impl Moving {
 impl Driver {
     /// Addresses of this host have changed.
     pub(super) fn close_dead_connections(&mut self) {
-        for id in self.moving.take_dead(own_address_to) {
+        let dead = self.moving.take_dead(own_address_to);
+        if !dead.is_empty() {
+            self.door.lock().moved();
+        }
+        for id in dead {
             let detail = "this host has another address now".to_owned();
             self.close(id, FailureReason::Lost { detail });
         }

@@ -196,3 +196,17 @@ fn admissions_remembered_keep_their_bound() {
     assert_eq!(inviter.issued.len(), ISSUED_MAX);
     assert_eq!(inviter.issued.back().map(Chain::holder), Some(key(7)));
 }
+
+#[test]
+fn a_host_that_moved_is_let_in_though_the_others_own_dial_has_just_led_to_a_connection() {
+    let (mut mover, mut stayer) = (member(&[1, 2]), member(&[1]));
+    assert_eq!(meet(&mut stayer, &mut mover).1, Some(Ok(Passed::Member)));
+    assert!(stayer.established(host(2), Direction::Outbound, T).is_some());
+    assert!(mover.established(host(1), Direction::Inbound, T).is_some());
+    // The mover's end is dead and closed; the other's stands until it hears of it.
+    mover.arbiter.closed(&host(1));
+    assert_eq!(meet(&mut mover, &mut stayer).0, Err(Refusal::Redundant), "for two dials that crossed");
+    mover.arbiter.ended(host(1), Direction::Outbound);
+    mover.moved();
+    assert_eq!(meet(&mut mover, &mut stayer).1, Some(Ok(Passed::Member)));
+}

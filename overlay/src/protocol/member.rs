@@ -14,7 +14,8 @@
 //! | Answer | `0`, session (8), counted chain, then nothing or the link secret (32) and the newcomer's chain; or a refusal's code |
 //! | Verdict | `0` or a refusal's code |
 //!
-//! `session` is drawn anew by each process: it tells a restarted peer from one that dials twice.
+//! `session` is drawn anew by each process, and grows when its connections are dead because its address is another: it tells a peer that has
+//! begun anew from one that dials twice.
 
 use crate::{
     bytes::{Malformed, Reader, put_counted},

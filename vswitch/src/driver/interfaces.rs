@@ -6,9 +6,12 @@ use std::{
     os::fd::{AsFd, AsRawFd as _, BorrowedFd, FromRawFd as _, OwnedFd},
 };
 
-use super::{address::address, udp::size};
+use super::{
+    address::address,
+    udp::{Socket, size},
+};
 
-/// Readable when addresses or links of this network namespace change.
+/// Readable when addresses, links or routes of this network namespace change. A new address is of no use before its route is there.
 #[derive(Debug)]
 pub(crate) struct Changes {
     fd: OwnedFd,
@@ -27,8 +30,12 @@ impl Changes {
             let fd = OwnedFd::from_raw_fd(fd);
             let mut name: libc::sockaddr_nl = std::mem::zeroed();
             name.nl_family = u16::try_from(libc::AF_NETLINK).expect("families are small numbers");
-            let groups = libc::RTMGRP_LINK | libc::RTMGRP_IPV4_IFADDR | libc::RTMGRP_IPV6_IFADDR;
-            name.nl_groups = u32::try_from(groups).expect("three low bits");
+            let groups = libc::RTMGRP_LINK
+                | libc::RTMGRP_IPV4_IFADDR
+                | libc::RTMGRP_IPV6_IFADDR
+                | libc::RTMGRP_IPV4_ROUTE
+                | libc::RTMGRP_IPV6_ROUTE;
+            name.nl_groups = u32::try_from(groups).expect("low bits");
             if libc::bind(fd.as_raw_fd(), (&raw const name).cast(), size::<libc::sockaddr_nl>()) < 0 {
                 return Err(io::Error::last_os_error());
             }
@@ -49,23 +56,48 @@ impl AsFd for Changes {
     }
 }
 
-/// Where a socket bound to `local` is reached: there; or, if it is bound to all addresses, at each of this computer's, with loopback only where there
+/// Where a socket is bound to.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(crate) struct Bound {
+    pub(crate) local: SocketAddr,
+    /// Bound to all addresses of IPv6, it serves IPv4 too.
+    pub(crate) serves_both: bool,
+}
+
+impl Bound {
+    pub(crate) fn of(socket: &Socket) -> Self {
+        Self { local: socket.local_addr(), serves_both: socket.serves_both() }
+    }
+
+    fn serves(&self, ip: IpAddr) -> bool {
+        let is_told = match ip {
+            IpAddr::V4(ip) => !ip.is_link_local(),
+            IpAddr::V6(ip) => !ip.is_unicast_link_local(),
+        };
+        is_told && (self.serves_both || self.local.is_ipv4() == ip.is_ipv4())
+    }
+}
+
+/// Where sockets are reached: where they are bound to; and those that are bound to all addresses, at each of this computer's, with loopback only where there
 /// is nothing else. Link-local addresses mean nothing without an interface and are left out.
-pub(crate) fn addresses(local: SocketAddr) -> Vec<SocketAddr> {
-    if !local.ip().is_unspecified() {
-        return vec![local];
+pub(crate) fn addresses(sockets: &[Bound]) -> Vec<SocketAddr> {
+    let (open, mut told): (Vec<Bound>, Vec<Bound>) =
+        sockets.iter().partition(|socket| socket.local.ip().is_unspecified());
+    let mut all: Vec<SocketAddr> = told.drain(..).map(|socket| socket.local).collect();
+    let own = if open.is_empty() { Vec::new() } else { list().unwrap_or_default() };
+    let mut found: Vec<SocketAddr> = open
+        .iter()
+        .flat_map(|socket| {
+            own.iter().filter(|ip| socket.serves(**ip)).map(|ip| (*ip, socket.local.port()).into())
+        })
+        .collect();
+    found.sort();
+    found.dedup();
+    if all.iter().chain(&found).any(|address| !address.ip().is_loopback()) {
+        found.retain(|address| !address.ip().is_loopback());
     }
-    let own = |ip: &IpAddr| match ip {
-        IpAddr::V4(ip) => !ip.is_link_local(),
-        IpAddr::V6(ip) => local.is_ipv6() && !ip.is_unicast_link_local(),
-    };
-    let mut all: Vec<IpAddr> = list().unwrap_or_default().into_iter().filter(own).collect();
-    all.sort();
-    all.dedup();
-    if all.iter().any(|ip| !ip.is_loopback()) {
-        all.retain(|ip| !ip.is_loopback());
-    }
-    all.into_iter().map(|ip| SocketAddr::new(ip, local.port())).collect()
+    all.extend(found);
+    all
 }
 
 fn list() -> io::Result<Vec<IpAddr>> {
@@ -108,14 +140,16 @@ mod tests {
 
     #[test]
     fn a_bound_address_is_the_only_one_and_an_unbound_socket_has_some() {
-        let one = "192.0.2.1:7".parse().unwrap();
-        assert_eq!(addresses(one), [one]);
+        let bound = |local: &str| Bound { local: local.parse().unwrap(), serves_both: false };
+        let one = bound("192.0.2.1:7");
+        assert_eq!(addresses(&[one]), [one.local]);
+        let other = bound("[2001:db8::1]:9");
+        assert_eq!(addresses(&[one, other]), [one.local, other.local], "one of each version");
         assert!(list().unwrap().iter().any(IpAddr::is_loopback));
-        assert!(
-            addresses("0.0.0.0:7".parse().unwrap())
-                .iter()
-                .all(|address| address.port() == 7 && address.is_ipv4())
-        );
+        let any = addresses(&[bound("0.0.0.0:7")]);
+        assert!(any.iter().all(|address| address.port() == 7 && address.is_ipv4()));
+        let both = addresses(&[bound("0.0.0.0:7"), bound("[::]:9")]);
+        assert!(both.iter().all(|address| address.is_ipv4() == (address.port() == 7)), "{both:?}");
         Changes::new().unwrap().clear();
     }
 }

@@ -6,13 +6,14 @@ use std::{
         Arc, Mutex, MutexGuard, OnceLock, PoisonError,
         atomic::{AtomicBool, Ordering::Acquire},
     },
+    time::Duration,
 };
 
 use super::{
     clock,
     events::EventSender,
     inbox::{Inbox, Input},
-    interfaces::{self, Changes},
+    interfaces::{self, Bound, Changes},
     poll::{Poll, Waker},
     published::Published,
     udp::Socket,
@@ -26,6 +27,9 @@ use crate::{
 /// The keeper's number among those that cut frames; workers count from 0.
 pub(crate) const KEEPER_NUMBER: u8 = u8::MAX;
 
+/// Between two looks at the interfaces: on a router, routes may change all the time.
+const LOOK_PAUSE: Duration = Duration::from_millis(20);
+
 const WAKER: u64 = 0;
 const INTERFACES: u64 = 1;
 
@@ -37,7 +41,7 @@ pub(crate) struct KeeperShared {
     pub(crate) workers: OnceLock<Vec<Arc<Waker>>>,
     pub(crate) inbox: Inbox,
     pub(crate) routes: Arc<Published<Routes>>,
-    /// Sockets of port searches, beside the workers' own.
+    /// Sockets of port searches and of the second IP version, beside the workers' own.
     pub(crate) sockets: Arc<Published<Sockets>>,
     pub(crate) events: EventSender,
     pub(crate) stop: AtomicBool,
@@ -77,8 +81,8 @@ impl KeeperShared {
         look(&self.links())
     }
 
-    /// Opens or closes sockets of port searches; workers look at once.
-    fn change_sockets(&self, change: impl FnOnce(&mut Sockets)) {
+    /// Sockets beside the workers' own come or go; workers look at once.
+    pub(crate) fn change_sockets(&self, change: impl FnOnce(&mut Sockets)) {
         self.sockets.update(|sockets| {
             let mut sockets = sockets.clone();
             change(&mut sockets);
@@ -144,10 +148,12 @@ impl Keeper {
     pub(crate) fn run(mut self) {
         let _alarm = Alarm(Arc::clone(&self.shared));
         self.look_at_interfaces();
+        let (mut looked, mut changed) = (clock::now(), false);
         while !self.shared.stop.load(Acquire) {
             let now = clock::now();
             let deadline = self.shared.read_links(Links::poll_timeout);
-            let mut changed = false;
+            let look_at = changed.then(|| looked + LOOK_PAUSE);
+            let deadline = deadline.into_iter().chain(look_at).min();
             if let Err(error) = self.poll.wait(now, deadline, |token| changed |= token == INTERFACES) {
                 tracing::error!(%error, "waiting for work failed; the keeper of links ends");
                 break;
@@ -155,7 +161,11 @@ impl Keeper {
             self.shared.inbox.waker().clear();
             if changed {
                 self.interfaces.clear();
-                self.look_at_interfaces();
+                let now = clock::now();
+                if now >= looked + LOOK_PAUSE {
+                    (looked, changed) = (now, false);
+                    self.look_at_interfaces();
+                }
             }
             self.turn(|_| ());
         }
@@ -164,7 +174,9 @@ impl Keeper {
     }
 
     fn look_at_interfaces(&self) {
-        let local = interfaces::addresses(self.socket.local_addr());
+        let second = self.shared.sockets.read().get(&SocketId::SECOND).map(Arc::clone);
+        let sockets = [Some(Bound::of(&self.socket)), second.map(|second| Bound::of(&second))];
+        let local = interfaces::addresses(&sockets.into_iter().flatten().collect::<Vec<_>>());
         self.shared.with_links(|links| links.set_local(clock::now(), local));
     }
 
@@ -236,7 +248,10 @@ impl Keeper {
 
 /// A socket that cannot be opened is one chance less for a port search, and no more.
 fn open(shared: &KeeperShared, main: &Socket, id: SocketId) {
-    match underlay::another(main.local_addr()) {
+    // Port searches are for NATs, and those are of IPv4.
+    let second = shared.sockets.read().get(&SocketId::SECOND).map(|second| second.local_addr());
+    let local = second.filter(|second| second.is_ipv4()).unwrap_or(main.local_addr());
+    match underlay::another(local) {
         Ok(socket) => shared.change_sockets(|sockets| drop(sockets.insert(id, Arc::new(socket)))),
         Err(error) => tracing::debug!(%error, "a socket for a port search could not be opened"),
     }

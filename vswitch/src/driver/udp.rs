@@ -10,7 +10,7 @@
 //! - Datagrams leave by another socket on the same port, which nobody waits for: the kernel wakes whoever waits for a socket each time
 //!   it has freed a datagram that was sent by it, and that is once for each segment. It comes last in the group, so that no datagram
 //!   goes to it.
-//! - An IPv6 socket on `[::]` serves IPv4 too; addresses are shown in their own family.
+//! - An IPv6 socket on `[::]` serves IPv4 too, unless another one does; addresses are shown in their own family.
 //!
 //! Sources: udp(7), ip(7), Linux `Documentation/networking/segmentation-offloads.rst`, `net/ipv4/udp.c`.
 
@@ -58,6 +58,15 @@ pub(crate) struct Socket {
     segments: AtomicBool,
     /// Whether it joins for us.
     joins: bool,
+    /// Whether it serves both IP versions.
+    both: bool,
+}
+
+/// Which IP versions an IPv6 socket on all addresses serves.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+enum Serves {
+    Both,
+    Ipv6,
 }
 
 /// What one receive call gave.
@@ -73,22 +82,32 @@ pub(crate) struct Received {
 impl Socket {
     /// Binds `count` sockets to one address; datagram byte [`LANE_BYTE`] modulo `count` says to which one a datagram goes.
     pub(crate) fn bind(listen: SocketAddr, count: usize) -> io::Result<Vec<Self>> {
+        Self::bind_as(listen, count, Serves::Both)
+    }
+
+    /// The same, beside others that serve the other IP version.
+    pub(crate) fn bind_beside(listen: SocketAddr, count: usize) -> io::Result<Vec<Self>> {
+        Self::bind_as(listen, count, Serves::Ipv6)
+    }
+
+    fn bind_as(listen: SocketAddr, count: usize, serves: Serves) -> io::Result<Vec<Self>> {
         // A socket without SO_REUSEPORT finds out whether another program has the port: with it, two nodes of one user would
         // share a port without noticing.
-        let listen = UdpSocket::bind(listen)?.local_addr()?;
+        let listen = Self::bind_one(listen, false, serves)?.local;
         let mut sockets =
-            (0..count).map(|_| Self::bind_one(listen, count > 1)).collect::<io::Result<Vec<_>>>()?;
+            (0..count).map(|_| Self::bind_one(listen, count > 1, serves)).collect::<io::Result<Vec<_>>>()?;
         if let [first, _, ..] = &sockets[..] {
             // It holds for the whole group. Sockets are numbered in order of binding.
             steer(&first.fd, u32::try_from(count).expect("workers are few"))?;
             for socket in &mut sockets {
-                socket.outgoing = Some(Self::bind_one(listen, true)?.fd);
+                socket.outgoing = Some(Self::bind_one(listen, true, serves)?.fd);
             }
         }
         Ok(sockets)
     }
 
-    fn bind_one(listen: SocketAddr, shared: bool) -> io::Result<Self> {
+    fn bind_one(listen: SocketAddr, shared: bool, serves: Serves) -> io::Result<Self> {
+        let both = listen.is_ipv6() && listen.ip().is_unspecified() && serves == Serves::Both;
         let family = if listen.is_ipv4() { AddressFamily::INET } else { AddressFamily::INET6 };
         let flags = SocketFlags::CLOEXEC | SocketFlags::NONBLOCK;
         let fd = rustix::net::socket_with(family, SocketType::DGRAM, flags, None)?;
@@ -96,10 +115,10 @@ impl Socket {
             sockopt::set_socket_reuseport(&fd, true)?;
         }
         if listen.is_ipv6() {
-            sockopt::set_ipv6_v6only(&fd, !listen.ip().is_unspecified())?;
+            sockopt::set_ipv6_v6only(&fd, !both)?;
             set_option(&fd, libc::IPPROTO_IPV6, libc::IPV6_MTU_DISCOVER, libc::IPV6_PMTUDISC_PROBE)?;
         }
-        if listen.is_ipv4() || listen.ip().is_unspecified() {
+        if listen.is_ipv4() || both {
             set_option(&fd, libc::IPPROTO_IP, libc::IP_MTU_DISCOVER, libc::IP_PMTUDISC_PROBE)?;
         }
         // Beyond the system's limit only root may go; without that, the limit it is.
@@ -112,7 +131,18 @@ impl Socket {
         rustix::net::bind(&fd, &listen)?;
         let socket = UdpSocket::from(fd);
         let local = socket.local_addr()?;
-        Ok(Self { fd: socket.into(), outgoing: None, local, segments: AtomicBool::new(true), joins })
+        Ok(Self { fd: socket.into(), outgoing: None, local, segments: AtomicBool::new(true), joins, both })
+    }
+
+    /// Whether a datagram to this address can leave by it.
+    #[inline]
+    pub(crate) fn reaches(&self, to: SocketAddr) -> bool {
+        self.both || self.local.is_ipv4() == to.is_ipv4()
+    }
+
+    /// Whether it serves both IP versions.
+    pub(crate) fn serves_both(&self) -> bool {
+        self.both
     }
 
     /// The address it is bound to.

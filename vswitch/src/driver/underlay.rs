@@ -8,7 +8,7 @@ use crate::{
     path::{Line, SocketId, Via},
 };
 
-/// The sockets of port searches. Workers receive from them, each from its share.
+/// The sockets of port searches, and those of the second IP version. Workers receive from them, each from its share.
 pub(crate) type Sockets = HashMap<SocketId, Arc<Socket>>;
 
 /// All ways out of one thread.
@@ -65,10 +65,11 @@ impl Out<'_> {
     }
 
     fn socket(&self, via: &Via) -> Option<&Socket> {
-        if via.socket == SocketId::MAIN {
-            Some(self.own)
-        } else {
-            self.others.get(&via.socket).map(|socket| &**socket)
+        let other = |id: SocketId| self.others.get(&id).map(|socket| &**socket);
+        match via.socket {
+            SocketId::MAIN if self.own.reaches(via.address) => Some(self.own),
+            SocketId::MAIN => other(SocketId::SECOND),
+            id => other(id),
         }
     }
 }
@@ -95,6 +96,20 @@ pub(super) fn another(main: SocketAddr) -> std::io::Result<Socket> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_says_by_which_ip_version_a_datagram_leaves() {
+        let own = Socket::bind("127.0.0.1:0".parse().unwrap(), 1).unwrap().remove(0);
+        let Ok(mut second) = Socket::bind_beside("[::1]:0".parse().unwrap(), 1) else { return };
+        let second = Arc::new(second.remove(0));
+        let mut others = Sockets::new();
+        let to = std::net::UdpSocket::bind("[::1]:0").unwrap();
+        let via = Via::direct(to.local_addr().unwrap());
+        assert_eq!(Out { own: &own, others: &others }.send(&via, None, b"x"), Transmitted::Failed);
+        others.insert(SocketId::SECOND, Arc::clone(&second));
+        assert_eq!(Out { own: &own, others: &others }.send(&via, None, b"x"), Transmitted::Sent);
+        assert_eq!(to.recv_from(&mut [0; 8]).unwrap(), (1, second.local_addr()));
+    }
 
     #[test]
     fn a_way_over_another_socket_leaves_by_that_one() {

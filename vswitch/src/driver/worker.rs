@@ -171,6 +171,7 @@ impl Worker {
         let mut ready = Vec::new();
         let mut awake_until = clock::now();
         self.watch();
+        self.listen();
         while !self.shared.keeper.stop.load(Acquire) {
             ready.clear();
             let now = clock::now();
@@ -239,10 +240,12 @@ impl Worker {
         self.watched = ports;
     }
 
-    /// Waits for this worker's share of the sockets of port searches, and no longer for those that were closed.
+    /// Waits for this worker's share of the sockets beside its own, and no longer for those that were closed.
     fn listen(&mut self) {
         let (number, workers) = (self.number, self.workers);
-        let share = |(id, _): &(&SocketId, &Arc<Socket>)| usize::from(id.0) % workers == number;
+        let share = |(id, _): &(&SocketId, &Arc<Socket>)| {
+            id.second_of().unwrap_or(usize::from(id.0) % workers) == number
+        };
         let wanted: Sockets =
             self.sockets.value().iter().filter(share).map(|(id, socket)| (*id, Arc::clone(socket))).collect();
         for (id, socket) in &self.listened {
@@ -297,7 +300,7 @@ impl Worker {
             if received.cut {
                 return shared.refusals.cut_by_kernel.one();
             }
-            let from = Origin { socket: id, address: received.from, token: None };
+            let from = Origin { socket: id.known_as(), address: received.from, token: None };
             ingress.receive(now, routes.value(), from, buffer, received.stride, |arrived| {
                 let taken = match arrived {
                     Arrived::Frame { peer, network, start: at, frame, partial } => {

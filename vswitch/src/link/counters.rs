@@ -90,6 +90,8 @@ counters! {
         repeated,
         /// Datagrams whose sealed inside has no meaning.
         malformed,
+        /// Notes of the peer's node beyond what is passed on in a second.
+        notes_dropped,
         /// Handshakes finished, the first one and rekeys.
         handshakes,
         /// Handshakes finished while a session was there.

@@ -62,6 +62,13 @@ pub enum Event {
         /// Why.
         reason: PathReason,
     },
+    /// The peer's node says something: [`crate::DataPlane::say`].
+    Said {
+        /// Who.
+        peer: HostId,
+        /// Opaque here.
+        body: Vec<u8>,
+    },
     /// A peer's authenticated datagrams come from another address; the link follows.
     Roamed {
         /// Who.

@@ -392,6 +392,11 @@ impl Links {
             .is_some_and(|offered| offered.is_ok())
     }
 
+    /// Says something to a peer's node, over whatever way the link has; false where there is no link.
+    pub(crate) fn say(&mut self, now: Instant, peer: PeerIndex, body: &[u8]) -> bool {
+        self.with(now, peer, |link, shared| link.say_note(shared, body)).unwrap_or(false)
+    }
+
     /// Closes a network's channels on all links.
     pub(crate) fn remove_network(&mut self, now: Instant, network: NetworkId) {
         self.early_grants.retain(|(_, of), _| *of != network);

@@ -12,6 +12,8 @@ pub struct LinkSnapshot {
     pub peer: HostId,
     /// What the link is doing.
     pub state: LinkState,
+    /// Whether frames passed a moment ago.
+    pub in_use: bool,
     /// Where its datagrams go.
     pub address: Option<SocketAddr>,
     /// Smoothed round trip, in microseconds.

@@ -17,8 +17,9 @@
 //! 3. Where one end's NAT gives each destination another port, the two search for one within a hard budget (`search`).
 //! 4. Until then, or if that fails, the link goes through a relay, which forwards by token and opens nothing (`forward`); datagrams are taken from any way, so that
 //!    going over to a better one loses none.
-//! 5. Traffic that goes unanswered makes the path doubted: it and the others are probed at once, and another takes its place within a second. A host whose own
-//!    addresses change says so to its peers at once; what a session proves to come from elsewhere moves the link as well.
+//! 5. Traffic that goes unanswered makes the path doubted: it and the others are probed at once, and the first that answers takes its place. A host whose own
+//!    addresses change says so to its relays and peers at once, and doubts the paths of links in use; what a session proves to come from elsewhere moves the
+//!    link as well.
 //! 6. Only ways of links in use are kept open (`keepalive`).
 //!
 //! Addresses on networks that this host itself is on are no ways at all (`inside`).
@@ -137,7 +138,8 @@ impl Shared {
             return None;
         }
         let id = loop {
-            self.last_socket = self.last_socket.checked_add(1).unwrap_or(1);
+            self.last_socket =
+                if self.last_socket + 1 < SocketId::SECOND.0 { self.last_socket + 1 } else { 1 };
             if !self.sockets.contains_key(&SocketId(self.last_socket)) {
                 break SocketId(self.last_socket);
             }
@@ -206,6 +208,8 @@ pub(crate) struct Paths {
     /// Peers whose links must see other ways.
     changed: BTreeSet<PeerIndex>,
     probers_changed: bool,
+    /// This host has been told its addresses.
+    placed: bool,
     inside: inside::Inside,
     start: Now,
 }
@@ -247,6 +251,7 @@ impl Paths {
             deadline_of: HashMap::new(),
             changed: BTreeSet::new(),
             probers_changed: false,
+            placed: false,
             start: now,
         }
     }
@@ -343,14 +348,31 @@ impl Paths {
     /// The addresses of this host's interfaces, with the port. True if they are others than before: peers are told at once.
     pub(crate) fn set_local(&mut self, now: Instant, mut local: Vec<SocketAddr>) -> bool {
         local.retain(|address| !self.inside.contains(address.ip()));
-        let first = self.shared.own.paths().local.is_empty();
-        if !self.shared.own.set_local(now, local) || first {
+        // A host that had no address for a moment has moved all the same.
+        let first = !self.placed;
+        self.placed |= !local.is_empty();
+        if !self.shared.own.set_local(now, local) {
+            // The route of an address that came before it may be there now.
+            for peer in self.peers.keys().copied().collect::<Vec<_>>() {
+                self.with(now, peer, |peer, shared, now| peer.own_moved_again(shared, now));
+            }
             return false;
         }
-        for peer in self.peers.keys().copied().collect::<Vec<_>>() {
-            self.with(now, peer, |peer, _, now| peer.own_moved(now));
+        if first {
+            return false;
         }
+        self.say_moved(now);
         true
+    }
+
+    /// Relays hear of it first: they forward nothing from an address they do not know.
+    fn say_moved(&mut self, now: Instant) {
+        for relays in [true, false] {
+            let which = self.peers.values().filter(|peer| peer.relays_for() == relays);
+            for peer in which.map(|peer| peer.index).collect::<Vec<_>>() {
+                self.with(now, peer, |peer, shared, now| peer.own_moved(shared, now));
+            }
+        }
     }
 
     pub(crate) fn local(&self) -> LocalPaths {
@@ -392,14 +414,14 @@ impl Paths {
     }
 
     pub(crate) fn suspect(&mut self, now: Instant, peer: PeerIndex) {
-        self.with(now, peer, |peer, _, now| peer.suspect(now));
-        // A relay that sees this host elsewhere than before forwards nothing until it knows.
+        // A relay that sees this host elsewhere than before forwards nothing until it knows: it hears of it first.
         let relays: Vec<HostId> = self.peers.get(&peer).into_iter().flat_map(Peer::relays).collect();
         for relay in relays {
             if let Some(relay) = self.by_host.get(&relay).copied() {
                 self.with(now, relay, |relay, shared, now| relay.suspect_way(shared, now));
             }
         }
+        self.with(now, peer, |peer, _, now| peer.suspect(now));
     }
 
     /// A probe or reply that [`Probers`] found to be this peer's.

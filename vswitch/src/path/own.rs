@@ -31,8 +31,8 @@ const QUICK_ROUNDS: u32 = 8;
 const BLOCKED_AFTER: u32 = 5;
 /// Between two news of changed candidates, so that a flapping interface does not flood the overlay.
 const NEWS_PAUSE: Duration = Duration::from_millis(250);
-/// What other addresses of interfaces wait for, one that goes and one that comes being one change: peers cannot reach this host meanwhile.
-const MOVED_PAUSE: Duration = Duration::from_millis(30);
+/// What news wait for, one address that goes and one that comes being one change, and what the first members see of it: peers may not reach this host meanwhile.
+const GATHERED: Duration = Duration::from_millis(30);
 
 #[derive(Debug)]
 struct Observation {
@@ -91,7 +91,7 @@ impl Own {
         (self.fresh, self.next_ports) = (None, None);
         (self.silent_rounds, self.rounds) = (0, 0);
         self.ask_at = now;
-        self.changed_at_once(now);
+        self.changed(now);
         true
     }
 
@@ -160,7 +160,7 @@ impl Own {
     pub(super) fn set_fresh(&mut self, now: Instant, fresh: Option<(SocketAddr, HostId)>) {
         if self.fresh != fresh {
             self.fresh = fresh;
-            self.changed_at_once(now);
+            self.changed(now);
         }
     }
 
@@ -173,7 +173,7 @@ impl Own {
             }
             _ => sequence(ports),
         });
-        self.changed_at_once(now);
+        self.changed(now);
     }
 
     pub(super) fn nat(&self) -> NatView {
@@ -207,18 +207,10 @@ impl Own {
         LocalPaths { local: self.local.clone(), observed, mapped: self.mapped.clone(), nat: self.nat() }
     }
 
-    /// Peers wait for it.
-    fn changed_at_once(&mut self, now: Instant) {
-        self.changed(now);
-        if let (Some(at), Some(told)) = (self.news_at, self.told_at) {
-            self.news_at = Some(at.min((now + MOVED_PAUSE).max(told + NEWS_PAUSE)));
-        }
-    }
-
     fn changed(&mut self, now: Instant) {
         if self.news_at.is_none() && self.paths() != self.told {
-            self.news_at =
-                Some(now + if self.told == LocalPaths::default() { Duration::ZERO } else { NEWS_PAUSE });
+            let told = self.told_at.filter(|_| self.told != LocalPaths::default());
+            self.news_at = Some(told.map_or(now, |told| (now + GATHERED).max(told + NEWS_PAUSE)));
         }
     }
 
@@ -324,7 +316,7 @@ mod tests {
         assert!(own.take_news(now));
         now += Duration::from_secs(1);
         own.set_local(now, vec!["10.0.9.2:7".parse().unwrap()]);
-        assert!(own.take_news(now + MOVED_PAUSE));
+        assert!(own.take_news(now + GATHERED));
         for turn in 0..100_u8 {
             now += Duration::from_millis(10);
             own.set_local(now, vec![SocketAddr::from(([10, 0, 1, turn], 7))]);

@@ -55,6 +55,11 @@ const MEET_AGAIN_MAX: Duration = Duration::from_secs(30);
 const UPGRADE_AGAIN: Duration = Duration::from_secs(40);
 const UPGRADE_AGAIN_MAX: Duration = Duration::from_secs(300);
 
+/// After a doubt that came to nothing, until the next: while frames are sent that nobody has to answer, each costs some probes.
+const CALM: Duration = Duration::from_millis(400);
+/// Between repetitions of what the peer must learn.
+const HERALD_EVERY: Duration = Duration::from_millis(60);
+
 /// What a link wants of its paths.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub(crate) enum Need {
@@ -80,6 +85,14 @@ struct Suspicion {
     since: Instant,
     rounds: u32,
     next: Instant,
+    /// The doubted way had its time, and was looked at then.
+    looked: bool,
+}
+
+impl Suspicion {
+    fn new(now: Instant) -> Self {
+        Self { since: now, rounds: 0, next: now, looked: false }
+    }
 }
 
 /// Something the peer must learn by a probe on the chosen path; repeated until one is answered.
@@ -115,6 +128,8 @@ pub(super) struct Peer {
     meet: Option<Meet>,
     suspicion: Option<Suspicion>,
     calm_until: Instant,
+    /// Until then this relay is not told again where this host is.
+    told_until: Instant,
     herald: Option<Herald>,
     keep_at: Option<Instant>,
     searches: Searches,
@@ -172,6 +187,7 @@ impl Peer {
             meet: None,
             suspicion: None,
             calm_until: now,
+            told_until: now,
             herald: None,
             keep_at: None,
             searches: Searches::default(),
@@ -381,25 +397,59 @@ impl Peer {
     /// What is sent gets no answer.
     pub(super) fn suspect(&mut self, now: Instant) {
         if self.suspicion.is_none() && now >= self.calm_until {
-            self.suspicion = Some(Suspicion { since: now, rounds: 0, next: now });
+            self.suspicion = Some(Suspicion::new(now));
         }
     }
 
-    /// Links that go through this relay are not answered: it is asked once whether it hears this host.
+    /// A link that has a way through this relay is not answered, maybe because this host is seen elsewhere than before: the relay is told that it is where this
+    /// probe comes from, before anything that it would refuse to forward.
     pub(super) fn suspect_way(&mut self, shared: &mut Shared, now: Instant) {
-        if now >= self.calm_until {
-            self.calm_until = now + Duration::from_secs(1);
-            self.ask(shared, now);
+        if now < self.told_until {
+            return;
+        }
+        self.told_until = now + CALM;
+        match self.chosen_place() {
+            Some(place) => {
+                self.probe(shared, now, place, self.says_moved(), None);
+                self.herald = Some(Herald { moved: true, tries: 1, next: now + HERALD_EVERY });
+            }
+            None => self.ask(shared, now),
         }
     }
 
-    /// This host's own addresses are others now: the peer must learn it at once.
-    pub(super) fn own_moved(&mut self, now: Instant) {
-        if self.need > Need::None || self.relays_for {
-            self.herald = Some(Herald { moved: true, tries: 0, next: now });
-            let manner = self.manner();
-            self.tracks.iter_mut().filter(|track| !track.alive()).for_each(|track| track.start(now, manner));
+    fn says_moved(&self) -> ProbeFlags {
+        ProbeFlags { nominate: self.first, moved: true, ..ProbeFlags::default() }
+    }
+
+    /// This host's own addresses are others now: the peer must learn it at once. Where frames pass, the way is doubted as well: the peer's NAT may let
+    /// nobody in from there.
+    pub(super) fn own_moved(&mut self, shared: &mut Shared, now: Instant) {
+        if self.need == Need::None && !self.relays_for {
+            return;
         }
+        let place = self.chosen_place();
+        if let Some(place) = place {
+            self.probe(shared, now, place, self.says_moved(), None);
+        }
+        let next = if place.is_some() { now + HERALD_EVERY } else { now };
+        self.herald = Some(Herald { moved: true, tries: u32::from(place.is_some()), next });
+        let manner = self.manner();
+        self.tracks.iter_mut().filter(|track| !track.alive()).for_each(|track| track.start(now, manner));
+        if self.need == Need::InUse {
+            self.suspicion = Some(Suspicion::new(now));
+        }
+    }
+
+    /// What could not be said yet, when this host moved, may be said now.
+    pub(super) fn own_moved_again(&mut self, shared: &mut Shared, now: Instant) {
+        if self.herald.as_ref().is_some_and(|herald| herald.moved) {
+            self.own_moved(shared, now);
+        }
+    }
+
+    /// Whether links of other peers go through this one.
+    pub(super) fn relays_for(&self) -> bool {
+        self.relays_for
     }
 
     // ── its ways ──

@@ -75,6 +75,7 @@ pub(super) struct Track {
     answers: u32,
     loss: f32,
     heard: Option<Instant>,
+    answered: Option<Instant>,
     sent: u32,
     last_sent: Option<Instant>,
 }
@@ -92,6 +93,7 @@ impl Track {
             answers: 0,
             loss: 0.0,
             heard: None,
+            answered: None,
             sent: 0,
             last_sent: None,
         }
@@ -133,6 +135,11 @@ impl Track {
 
     pub(super) fn heard_at(&self) -> Option<Instant> {
         self.heard
+    }
+
+    /// When a probe was last answered: it worked both ways.
+    pub(super) fn answered_at(&self) -> Option<Instant> {
+        self.answered
     }
 
     pub(super) fn last_sent(&self) -> Option<Instant> {
@@ -204,6 +211,7 @@ impl Track {
             self.count(false);
         }
         self.answers = self.answers.saturating_add(1);
+        self.answered = Some(now);
         self.heard(now);
         true
     }

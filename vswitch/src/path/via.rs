@@ -6,13 +6,33 @@ use crate::wire::{Onward, RELAYED_BYTES, relayed_header};
 
 const HEAD: u16 = 8;
 const _: () = assert!(HEAD as usize == RELAYED_BYTES);
+const _: () = assert!(u16::MAX as usize - SocketId::SECOND.0 as usize + 1 == crate::WORKERS_MAX);
 
-/// One of this host's sockets: [`SocketId::MAIN`] stands for the port all know, others were opened by port searches.
+/// One of this host's sockets: [`SocketId::MAIN`] stands for the ports all know, others were opened by port searches. Where the port all know has a socket
+/// for each IP version, an address says which one is meant; drivers number the second as [`SocketId::SECOND`], and no path ever has that number.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub(crate) struct SocketId(pub(crate) u16);
 
 impl SocketId {
     pub(crate) const MAIN: Self = Self(0);
+    /// The first worker's socket of the second IP version; those of other workers follow.
+    pub(crate) const SECOND: Self = Self(0xffc0);
+
+    /// Of the second IP version's sockets, the one of this worker.
+    pub(crate) fn second(worker: usize) -> Self {
+        let worker = u16::try_from(worker).expect("workers are few");
+        Self(Self::SECOND.0 + worker)
+    }
+
+    /// Whose of the second IP version's sockets it is; none: it is another socket.
+    pub(crate) fn second_of(self) -> Option<usize> {
+        self.0.checked_sub(Self::SECOND.0).map(usize::from)
+    }
+
+    /// What paths know it as.
+    pub(crate) fn known_as(self) -> Self {
+        if self.second_of().is_some() { Self::MAIN } else { self }
+    }
 }
 
 /// Where a datagram is sent.

@@ -12,9 +12,10 @@
 //! | 8 | close | network 16 |
 //! | 9 | unknown | channel u32 |
 //! | 10 | bye | – |
+//! | 11 | note | what the other end's node says to this one's (1 to [`NOTE_BYTES_MAX`] bytes, to the end) |
 //!
 //! Nothing is answered out of order of need: a ping by a pong, a probe by "seen", an open by accept or refuse; a lost message is
-//! sent again by whoever misses the answer. The digest (first bytes of BLAKE3 of the grant) ties an answer to the grant it is
+//! sent again by whoever misses the answer; a note is not missed here. The digest (first bytes of BLAKE3 of the grant) ties an answer to the grant it is
 //! about, so that a late answer to an older grant is not mistaken. Trailing bytes are refused.
 
 use super::{CHANNEL_MAX, Refusal, array_at, u32_at};
@@ -22,6 +23,8 @@ use crate::switch::NetworkId;
 
 /// The largest grant: two signatures, names and times; an open message fits the smallest path.
 pub const GRANT_BYTES_MAX: usize = 512;
+/// The longest note; it fits the smallest path.
+pub const NOTE_BYTES_MAX: usize = 512;
 /// The largest control message that is not a probe.
 pub const CONTROL_BYTES_MAX: usize = 1 + 16 + GRANT_BYTES_MAX;
 
@@ -133,6 +136,11 @@ pub enum Control<'a> {
     },
     /// "I am leaving."
     Bye,
+    /// What node has to say to the peer's, over whatever way the link has.
+    Note {
+        /// Opaque here.
+        body: &'a [u8],
+    },
 }
 
 impl<'a> Control<'a> {
@@ -201,6 +209,12 @@ impl<'a> Control<'a> {
                 exact(0)?;
                 Self::Bye
             }
+            11 => {
+                if rest.is_empty() || rest.len() > NOTE_BYTES_MAX {
+                    return Err(Refusal::Length);
+                }
+                Self::Note { body: rest }
+            }
             _ => return Err(Refusal::Foreign),
         })
     }
@@ -252,6 +266,10 @@ impl<'a> Control<'a> {
                 into.extend(channel.to_le_bytes());
             }
             Self::Bye => into.push(10),
+            Self::Note { body } => {
+                into.push(11);
+                into.extend(body);
+            }
         }
     }
 }
@@ -291,6 +309,7 @@ mod tests {
             (Control::Close { network: NETWORK }, network(8, &[])),
             (Control::Unknown { channel: 0x0403_0201 }, vec![9, 1, 2, 3, 4]),
             (Control::Bye, vec![10]),
+            (Control::Note { body: &[7, 8] }, vec![11, 7, 8]),
         ]
     }
 
@@ -302,10 +321,10 @@ mod tests {
             assert_eq!(encoded, bytes, "{message:?}");
             assert_eq!(Control::parse(&bytes), Ok(message));
             let longer = [&bytes[..], &[1]].concat();
-            if !matches!(message, Control::Open { .. }) {
+            if !matches!(message, Control::Open { .. } | Control::Note { .. }) {
                 assert!(Control::parse(&longer).is_err(), "{message:?} with a trailing byte");
             }
-            if !matches!(message, Control::Open { .. } | Control::Probe { .. }) {
+            if !matches!(message, Control::Open { .. } | Control::Probe { .. } | Control::Note { .. }) {
                 assert!(Control::parse(&bytes[..bytes.len() - 1]).is_err(), "{message:?} cut");
             }
         }
@@ -315,7 +334,12 @@ mod tests {
     fn what_has_no_meaning_is_refused() {
         assert_eq!(Control::parse(&[]), Err(Refusal::Length));
         assert_eq!(Control::parse(&[0]), Err(Refusal::Foreign));
-        assert_eq!(Control::parse(&[11]), Err(Refusal::Foreign));
+        assert_eq!(Control::parse(&[12]), Err(Refusal::Foreign));
+        assert_eq!(Control::parse(&[11]), Err(Refusal::Length)); // nothing said
+        let mut note = vec![11; 1 + NOTE_BYTES_MAX];
+        assert!(Control::parse(&note).is_ok());
+        note.push(1);
+        assert_eq!(Control::parse(&note), Err(Refusal::Length));
         assert_eq!(Control::parse(&[3, 1, 2, 3, 4, 0, 1]), Err(Refusal::Foreign)); // padding is zero
         let mut open = vec![5; 17];
         assert_eq!(Control::parse(&open), Err(Refusal::Length)); // no grant

@@ -8,6 +8,7 @@ use consort_lab::case::{Case, FILE_BYTES_MAX};
 
 use super::kinds::Lans;
 use super::pair::Patience;
+use super::roam::Relay;
 use super::{faults, kinds};
 use crate::failure::Failure;
 
@@ -43,6 +44,9 @@ pub struct ReachArgs {
     /// Instead: a host that changes its network under a TCP connection inside a link
     #[arg(long, conflicts_with_all = ["kinds", "case", "same_lans", "pairs"])]
     pub roam: bool,
+    /// With --roam: no member relays
+    #[arg(long, requires = "roam")]
+    pub no_relay: bool,
     /// Instead: put faults in, and see whether `consort why` names each [default: all of docs/reach.md]
     #[arg(long, value_delimiter = ',', value_name = "LIST", num_args = 0.., conflicts_with_all = ["kinds", "case"])]
     pub faults: Option<Vec<String>>,
@@ -63,7 +67,7 @@ pub(super) enum Plan {
     Matrix { kinds: Vec<&'static str>, lans: Lans, patience: Patience },
     Case { case: Case, patience: Patience },
     Pairs { kinds: Vec<&'static str>, pairs: u32, patience: Patience },
-    Roam,
+    Roam(Relay),
     Faults { names: Vec<String>, within: Duration },
     Idle { nodes: u32, seconds: u32 },
     Upheaval { nodes: u32, partition: Duration },
@@ -79,7 +83,7 @@ impl ReachArgs {
             return Ok(Plan::Idle { nodes, seconds: self.seconds });
         }
         if self.roam {
-            return Ok(Plan::Roam);
+            return Ok(Plan::Roam(if self.no_relay { Relay::Nobody } else { Relay::Founder }));
         }
         if let Some(nodes) = self.upheaval {
             in_range("--upheaval", nodes, UPHEAVED)?;
@@ -127,6 +131,7 @@ impl ReachArgs {
             all.extend(["--kinds".into(), self.kinds.join(",").into()]);
         }
         all.extend(self.roam.then(|| "--roam".into()));
+        all.extend(self.no_relay.then(|| "--no-relay".into()));
         all.extend(self.same_lans.then(|| "--same-lans".into()));
         if let Some(path) = &self.case {
             all.extend(["--case".into(), path.clone().into_os_string()]);

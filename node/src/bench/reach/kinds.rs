@@ -18,7 +18,7 @@ const fn kind(name: &'static str, about: &'static str, site: &'static str) -> Ki
 }
 
 /// All kinds.
-pub const ALL: [Kind; 18] = [
+pub const ALL: [Kind; 19] = [
     Kind { name: "open", about: "a public address, nothing before it", site: None, carrier: None },
     kind("stateful", "a public address behind a firewall that lets answers in", "firewall = [\"stateful\"]"),
     kind("full-cone", "one outside port, open to all; hairpin", "nat = \"full-cone\""),
@@ -66,6 +66,11 @@ pub const ALL: [Kind; 18] = [
         "only-ipv6",
         "IPv6 behind a stateful firewall, no IPv4",
         "families = \"ipv6\"\nfirewall = [\"stateful\"]",
+    ),
+    kind(
+        "stateful-dual",
+        "IPv4 and IPv6 behind a stateful firewall",
+        "families = \"dual\"\nfirewall = [\"stateful\"]",
     ),
 ];
 

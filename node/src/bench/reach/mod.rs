@@ -96,8 +96,8 @@ pub(super) fn run(args: &ReachArgs, json: bool) -> Result<Exit, Failure> {
                 let report = matrix(kinds, *lans, *patience).await?;
                 Output { json }.document(&report, Report::for_people)?;
             }
-            args::Plan::Roam => {
-                let all = roam::measure(&roam::CHANGES, roam::SETTLED).await?;
+            args::Plan::Roam(relay) => {
+                let all = roam::measure(&roam::CHANGES, roam::SETTLED, *relay).await?;
                 Output { json }.document(&all, |all| roam::for_people(all))?;
             }
             args::Plan::Pairs { kinds, pairs, patience } => {

@@ -30,6 +30,21 @@ const ECHOED_MIN: usize = 4096;
 const MOVER: &str = "mover";
 const STAYER: &str = "stayer";
 
+/// How long a direct path is waited for after a change, once frames pass again.
+const DIRECT: Duration = Duration::from_secs(15);
+/// Between two looks for it.
+const LOOK: Duration = Duration::from_millis(20);
+
+/// Whether a member relays.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "snake_case")]
+pub enum Relay {
+    /// The founder does.
+    Founder,
+    /// Nobody does.
+    Nobody,
+}
+
 /// What happens under a link.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
 #[serde(rename_all = "snake_case")]
@@ -56,14 +71,20 @@ pub struct Roamed {
     pub after: Option<String>,
     /// From the moment the new network was there until the next question was answered.
     pub without_path_ms: u64,
+    /// The same, until who stayed sends directly; none: not within 15 s.
+    pub direct_ms: Option<u64>,
     /// Bytes that came back over the connection afterwards; it is one and the same all the time.
     pub echoed_after: usize,
 }
 
 /// Who moves begins in the open; who stays is behind a NAT throughout.
-fn case() -> String {
+fn case(relay: Relay) -> String {
+    let relays = match relay {
+        Relay::Founder => "config = '''\n[data]\nrelay = true\n'''\n",
+        Relay::Nobody => "",
+    };
     format!(
-        "about = \"a host that moves\"\n[host.founder]\n[site.home]\nnat = \"port-cone\"\n[site.cafe]\nnat = \"port-cone\"\n\
+        "about = \"a host that moves\"\n[host.founder]\n{relays}[site.home]\nnat = \"port-cone\"\n[site.cafe]\nnat = \"port-cone\"\n\
          lan = \"192.168.7.0/24\"\n[site.office]\nnat = \"port-cone\"\nlan = \"192.168.3.0/24\"\n\
          [host.{STAYER}]\nsite = \"office\"\n[host.{MOVER}]\n"
     )
@@ -73,8 +94,8 @@ fn case() -> String {
 ///
 /// # Errors
 /// If the lab or a node fails, or the connection does not live.
-pub async fn measure(changes: &[Change], settled: Duration) -> Result<Vec<Roamed>, Failure> {
-    let case = Case::parse(&case()).map_err(|faults| lab_failure(format!("{faults:?}")))?;
+pub async fn measure(changes: &[Change], settled: Duration, relay: Relay) -> Result<Vec<Roamed>, Failure> {
+    let case = Case::parse(&case(relay)).map_err(|faults| lab_failure(format!("{faults:?}")))?;
     let mut crew = Crew::new(World::build(&case).map_err(lab_failure)?);
     crew.will_roam(MOVER);
     crew.start_overlay().await?;
@@ -105,16 +126,23 @@ pub async fn measure(changes: &[Change], settled: Duration) -> Result<Vec<Roamed
             Ok(answered_after.filter(|_| goes_on))
         })
         .await?;
+        let mut direct_ms = None;
+        while direct_ms.is_none() && changed.elapsed() < DIRECT {
+            connection.talk(&mut talk, LOOK).await?;
+            let is_direct = pair::way(&stayer, &mover).await? == Path::Direct;
+            direct_ms = is_direct.then(|| milliseconds(changed.elapsed()));
+        }
         connection.talk(&mut talk, TALK).await?;
         let without_path = answered_after.unwrap_or_default();
         let roamed = Roamed {
             change,
             before,
             after: address(&stayer, &mover).await?,
-            without_path_ms: u64::try_from(without_path.as_millis()).unwrap_or(u64::MAX),
+            without_path_ms: milliseconds(without_path),
+            direct_ms,
             echoed_after: connection.echoed - echoed,
         };
-        eprintln!("{change:?}: a path again after {} ms", roamed.without_path_ms);
+        eprintln!("{change:?}: a path again after {} ms, direct after {direct_ms:?}", roamed.without_path_ms);
         all.push(roamed);
     }
     Ok(all)
@@ -190,6 +218,10 @@ impl Connection {
     }
 }
 
+fn milliseconds(time: Duration) -> u64 {
+    u64::try_from(time.as_millis()).unwrap_or(u64::MAX)
+}
+
 fn waiting<T>(result: io::Result<T>) -> io::Result<Option<T>> {
     match result {
         Ok(value) => Ok(Some(value)),
@@ -201,16 +233,17 @@ fn waiting<T>(result: io::Result<T>) -> io::Result<Option<T>> {
 /// A table in Markdown.
 pub(super) fn for_people(all: &[Roamed]) -> String {
     let mut text =
-        "| change | path before | path after | without a path | connection |\n|--|--|--|--|--|\n".to_owned();
+        "| change | path before | path after | without a path | direct again | connection |\n|--|--|--|--|--|--|\n".to_owned();
     let shown = |address: &Option<String>| address.clone().unwrap_or_else(|| "–".to_owned());
     for roamed in all {
         let _ = writeln!(
             text,
-            "| {:?} | {} | {} | {} ms | lives, {} bytes came back afterwards |",
+            "| {:?} | {} | {} | {} ms | {} | lives, {} bytes came back afterwards |",
             roamed.change,
             shown(&roamed.before),
             shown(&roamed.after),
             roamed.without_path_ms,
+            roamed.direct_ms.map_or_else(|| "–".to_owned(), |ms| format!("{ms} ms")),
             roamed.echoed_after,
         );
     }

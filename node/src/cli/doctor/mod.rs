@@ -83,6 +83,7 @@ pub fn run(args: &DoctorArgs, socket: Option<&Path>, output: Output) -> Result<E
         checks.push(Check::not("daemon", Verdict::Warning, found, "start one with `consort node`"));
         checks.extend(config.control.iter().map(|address| control_port(*address)));
         checks.push(data_port(config.data));
+        checks.extend(config.data_second.map(data_port));
     }
     let report = Report { healthy: checks.iter().all(|check| check.verdict != Verdict::Missing), checks };
     output.document(&report, human)?;

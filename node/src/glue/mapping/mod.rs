@@ -95,7 +95,10 @@ impl Mapping {
 impl MappingTask {
     /// Runs until it is ended.
     pub async fn run(mut self) {
-        let local = self.data.local_addr();
+        let first = self.data.local_addr();
+        // Routers give ports of IPv4.
+        let second = self.data.local_addr_second().filter(SocketAddr::is_ipv4);
+        let local = second.unwrap_or(first);
         if local.ip().is_loopback() || local.is_ipv6() && !local.ip().is_unspecified() {
             return;
         }

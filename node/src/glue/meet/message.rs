@@ -2,6 +2,9 @@
 //!
 //! Version (1 byte), then postcard; trailing bytes refused. That is all: the overlay says who sent it, and a lost answer is asked for again when the
 //! data plane wants a meeting again.
+//!
+//! Where the two have a link, the same is said over it too, sealed, as a *note*: one byte ([`ASKS`] or [`ANSWERS`]), then the message. It comes through whenever any
+//! way of the link does, also while a host that moved has no control connection yet.
 
 use super::whereabouts::Whereabouts;
 
@@ -9,6 +12,29 @@ use super::whereabouts::Whereabouts;
 pub const BYTES_MAX: usize = 512;
 
 const VERSION: u8 = 1;
+
+/// First byte of a note that wants one back.
+const ASKS: u8 = 1;
+/// First byte of one that does not.
+const ANSWERS: u8 = 2;
+
+/// What is said over a link.
+#[must_use]
+pub fn encode_note(wants_answer: bool, whereabouts: &Whereabouts) -> Vec<u8> {
+    [&[if wants_answer { ASKS } else { ANSWERS }], &encode(whereabouts)[..]].concat()
+}
+
+/// Whether an answer is wanted, and where the other is; none if it is no note of this version.
+#[must_use]
+pub fn decode_note(bytes: &[u8]) -> Option<(bool, Whereabouts)> {
+    let (kind, message) = bytes.split_first()?;
+    let wants_answer = match *kind {
+        ASKS => true,
+        ANSWERS => false,
+        _ => return None,
+    };
+    Some((wants_answer, decode(message)?))
+}
 
 /// As it travels.
 #[must_use]
@@ -29,6 +55,10 @@ pub fn decode(bytes: &[u8]) -> Option<Whereabouts> {
 
 /// The fuzz target's body: any bytes are a message that encodes to one of the same meaning, or are refused.
 pub fn fuzz(data: &[u8]) {
+    if let Some((wants_answer, whereabouts)) = decode_note(data) {
+        let again = decode_note(&encode_note(wants_answer, &whereabouts));
+        assert_eq!(again, Some((wants_answer, whereabouts)));
+    }
     if let Some(whereabouts) = decode(data) {
         assert_eq!(decode(&encode(&whereabouts)), Some(whereabouts));
     }
@@ -78,8 +108,19 @@ mod tests {
     }
 
     #[test]
+    fn the_longest_note_fits_a_link_and_says_whether_it_wants_an_answer() {
+        for wants_answer in [true, false] {
+            let note = encode_note(wants_answer, &full());
+            assert!(note.len() <= consort_vswitch::NOTE_BYTES_MAX, "{}", note.len());
+            assert_eq!(decode_note(&note), Some((wants_answer, full())));
+            assert_eq!(decode_note(&[&[3], &note[1..]].concat()), None);
+        }
+        assert_eq!(decode_note(&[]), None);
+    }
+
+    #[test]
     fn the_fuzz_target_runs_for_a_moment() {
-        let valid = encode(&full());
-        crate::testing::fuzz_for_a_moment(&[valid], fuzz);
+        let valid = [encode(&full()), encode_note(true, &full())];
+        crate::testing::fuzz_for_a_moment(&valid, fuzz);
     }
 }

@@ -64,6 +64,9 @@ const RELAYS_FIRST: Duration = Duration::from_millis(1_500);
 /// How long a direct path that can be expected has before the last resort is taken: a port search may take longer, but frames wait for nobody so long.
 const STREAM_AFTER: Duration = Duration::from_secs(3);
 
+/// Notes of peers that are being taken at once. What is more is said again, or comes over the control plane.
+const NOTES_MAX: usize = 64;
+
 /// Hosts told at once when this host's candidates change.
 const TOLD_MAX: usize = 32;
 
@@ -90,6 +93,8 @@ pub struct Meet {
     own: watch::Sender<Whereabouts>,
     /// Explanations for other members.
     explaining: Arc<Semaphore>,
+    /// Notes of peers.
+    hearing: Arc<Semaphore>,
 }
 
 /// How a meeting is begun.
@@ -146,6 +151,7 @@ impl Meet {
             turns: Arc::new(Semaphore::new(TURNS)),
             own,
             explaining: Arc::new(Semaphore::new(facts::EXPLAINING_MAX)),
+            hearing: Arc::new(Semaphore::new(NOTES_MAX)),
         }
     }
 
@@ -176,6 +182,7 @@ impl Meet {
         match event {
             Event::MeetWanted { peer } => self.reach(*peer, Haste::InTurn),
             Event::CandidatesChanged => self.candidates_changed(),
+            Event::Said { peer, body } => self.hear(*peer, body),
             Event::PathChanged { peer, path, reason } => {
                 tracing::info!(%peer, ?path, ?reason, "the path of a link changed");
                 if *reason == PathReason::Failover && !matches!(path, Some(PathView::Direct { .. })) {
@@ -189,6 +196,25 @@ impl Meet {
         }
     }
 
+    /// The peer says over the link where it is. Both probe now.
+    fn hear(&self, peer: HostId, body: &[u8]) {
+        let (Some((wants_answer, whereabouts)), Ok(permit)) =
+            (message::decode_note(body), Arc::clone(&self.hearing).try_acquire_owned())
+        else {
+            return tracing::debug!(%peer, "a note is left out");
+        };
+        let this = self.clone();
+        tokio::spawn(async move {
+            if this.peers.met(peer, whereabouts).await {
+                this.remember(peer, Meeting::Answered);
+            }
+            if wants_answer {
+                this.data.say(peer, &message::encode_note(false, &this.own()));
+            }
+            drop(permit);
+        });
+    }
+
     /// A direct link to `host` is allowed from now on: the two meet at once.
     pub fn introduce(&self, host: HostId) {
         self.reach(host, Haste::AtOnce);
@@ -196,6 +222,8 @@ impl Meet {
 
     /// Does what it takes to have a path to `host`, in a task of its own. The two meet again if something has changed while they met.
     fn reach(&self, host: HostId, haste: Haste) {
+        // Where any way of the link works this is there at once; a control connection may have to be made first.
+        self.data.say(host, &message::encode_note(true, &self.own()));
         {
             let mut state = self.state();
             if let Some(again) = state.meeting.get_mut(&host) {

@@ -5,6 +5,7 @@
 //! | request | to | meaning |
 //! |---|---|---|
 //! | [`Request::Leg`] | a relay | forward what comes with a token from the one before you on the route to the one after you |
+//! | [`Request::Spare`] | a relay | the same beside a direct path, as long as others leave room |
 //! | [`Request::Join`] | the other end | datagrams of mine come by this route with that token; open the way back |
 //!
 //! A way through one or more relays is two directions, each opened by the end that sends on it, from the far relay to the near one, since
@@ -43,6 +44,17 @@ pub enum Request {
         route: List<HostId, HOPS_MAX>,
         /// What the asking host's datagrams arrive with.
         arrives: u32,
+    },
+    /// A leg for hosts that have a direct path: theirs when an address changes. A relay that is half full has none.
+    Spare {
+        /// As for [`Request::Leg`].
+        to: HostId,
+        /// The same.
+        route: List<HostId, HOPS_MAX>,
+        /// The same.
+        at: u8,
+        /// The same.
+        onward: Option<u32>,
     },
 }
 
@@ -113,11 +125,12 @@ pub fn fuzz(data: &[u8]) {
 mod tests {
     use super::*;
 
-    fn requests() -> [Request; 2] {
+    fn requests() -> [Request; 3] {
         let route = || List::first_of((0..HOPS_MAX).map(|_| HostId::random()));
         [
             Request::Leg { to: HostId::random(), route: route(), at: 3, onward: Some(u32::MAX) },
             Request::Join { route: route(), arrives: u32::MAX },
+            Request::Spare { to: HostId::random(), route: route(), at: 3, onward: Some(u32::MAX) },
         ]
     }
 

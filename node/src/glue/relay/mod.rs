@@ -8,7 +8,8 @@
 //! ```
 //! Each end opens and renews the direction in which it sends; a relay that forgets, or whose owner takes his word back, shows by the renewal. Two ways are
 //! kept where there are two relays, so that one may fail: the data plane probes both. A way is given up when the link went direct and
-//! stayed so, or is not wanted any more; nobody has to say so, legs end by themselves. When the data plane had to leave a way, those that are held are
+//! stayed so while nothing passed, or is not wanted any more; nobody has to say so, legs end by themselves. A link that goes directly and is in use has one way too,
+//! so that a host that moves is never without: the end with the lesser id asks for it. When the data plane had to leave a way, those that are held are
 //! asked for at once, and while there is no spare, it is looked for again, ever more seldom. A relay that began a new life gives other tokens: both
 //! directions are opened anew then.
 //!
@@ -45,6 +46,15 @@ const ASKED_MAX: usize = 3;
 /// Ways held to one host: the one in use and a warm spare.
 const HELD_WANTED: usize = 2;
 
+/// Ways held to one host while the link goes directly and is in use: what is taken when an address changes.
+const HELD_DIRECT: usize = 1;
+
+/// Hosts to which ways are held though the links go directly: each costs two requests a renewal, and two probes each keep-alive.
+const DIRECT_MAX: usize = 16;
+
+/// Of them, those that are asked for at each look: all links of a network may come up at one time.
+const DIRECT_AT_ONCE: usize = 2;
+
 /// How often what is held is renewed: three times in a leg's life.
 pub const RENEW_EVERY: Duration = Duration::from_secs(LEG_LIFE.as_secs() / 3);
 
@@ -75,7 +85,7 @@ struct Held {
 struct Host {
     held: Vec<Held>,
     attempts: Vec<RelayAttempt>,
-    /// Renewals since the link went direct.
+    /// Renewals since the link went direct and nothing passed.
     direct_for: u8,
     /// A search is under way.
     searching: bool,
@@ -151,6 +161,8 @@ impl Relays {
     pub async fn answer(&self, from: HostId, body: &[u8]) -> Option<Vec<u8>> {
         let response = match message::decode(body)? {
             Request::Leg { to, route, at, onward } => self.server.leg(from, to, &route, at, onward).await,
+            Request::Spare { .. } if self.server.is_half_full() => Response::Refused(Refusal::Full),
+            Request::Spare { to, route, at, onward } => self.server.leg(from, to, &route, at, onward).await,
             Request::Join { route, arrives } => self.join(from, route.to_vec(), arrives).await,
         };
         Some(message::encode(&response))
@@ -158,13 +170,17 @@ impl Relays {
 
     /// Sees to it that there are ways to `host`; a search that is under way is not doubled.
     pub async fn search(&self, host: HostId) {
+        let wanted = match self.goes_directly(host) {
+            true => HELD_DIRECT,
+            false => HELD_WANTED,
+        };
         {
             let mut hosts = self.hosts();
             if hosts.len() >= HOSTS_MAX && !hosts.contains_key(&host) {
                 return tracing::warn!(%host, "no relay is asked: ways to {HOSTS_MAX} hosts are held");
             }
             let entry = hosts.entry(host).or_default();
-            if entry.searching || entry.held.len() >= HELD_WANTED {
+            if entry.searching || entry.held.len() >= wanted {
                 return;
             }
             entry.searching = true;
@@ -177,7 +193,7 @@ impl Relays {
                 continue;
             }
             let opened = self.open(host, &route).await;
-            if self.note(host, route, opened).await >= HELD_WANTED {
+            if self.note(host, route, opened).await >= wanted {
                 break;
             }
         }
@@ -185,6 +201,11 @@ impl Relays {
             entry.searching = false;
             entry.searched(Instant::now());
         }
+    }
+
+    fn goes_directly(&self, host: HostId) -> bool {
+        let paths = self.data.snapshot().paths.peers;
+        is_direct(paths.iter().find(|paths| paths.peer == host).and_then(|paths| paths.chosen.as_ref()))
     }
 
     /// The data plane left a way to `host`, or has none: those that are held are asked for now, and replaced if they are gone.
@@ -247,7 +268,7 @@ impl Relays {
 
     /// Both directions of one way.
     async fn open(&self, host: HostId, route: &[HostId]) -> Result<RelayedPath, RelayOutcome> {
-        let (sends, arrives) = self.open_forth(host, route).await?;
+        let (sends, arrives) = self.open_forth(host, route, self.goes_directly(host)).await?;
         let join = Request::Join { route: List::first_of(route.iter().copied()), arrives };
         match self.ask(host, &join).await? {
             Response::Joined { arrives } => self.path(route, sends, arrives),
@@ -257,7 +278,12 @@ impl Relays {
     }
 
     /// The direction in which this host sends: what to send with, and what its datagrams arrive with.
-    async fn open_forth(&self, host: HostId, route: &[HostId]) -> Result<(u32, u32), RelayOutcome> {
+    async fn open_forth(
+        &self,
+        host: HostId,
+        route: &[HostId],
+        is_spare: bool,
+    ) -> Result<(u32, u32), RelayOutcome> {
         let mut onward = None;
         let mut arrives = None;
         for (at, relay) in route.iter().enumerate().rev() {
@@ -265,7 +291,11 @@ impl Relays {
                 return Err(RelayOutcome::Unreachable);
             }
             let at = u8::try_from(at).map_err(|_| RelayOutcome::Refused)?;
-            let leg = Request::Leg { to: host, route: List::first_of(route.iter().copied()), at, onward };
+            let route = List::first_of(route.iter().copied());
+            let leg = match is_spare {
+                true => Request::Spare { to: host, route, at, onward },
+                false => Request::Leg { to: host, route, at, onward },
+            };
             match self.ask(*relay, &leg).await? {
                 Response::Open { incoming, outgoing, .. } => {
                     onward = Some(incoming);
@@ -293,7 +323,7 @@ impl Relays {
         if !self.ways.allows(me, back[0]) || !self.ways.may_relay(back[0]) {
             return Response::Refused(Refusal::Topology);
         }
-        let (opened, leaves) = match self.open_forth(from, &back).await {
+        let (opened, leaves) = match self.open_forth(from, &back, self.goes_directly(from)).await {
             Ok((sends, leaves)) => (self.path(&back, sends, arrives), leaves),
             Err(outcome) => (Err(outcome), 0),
         };
@@ -367,7 +397,10 @@ impl Relays {
                         tokio::spawn(async move { this.renew(host).await });
                     }
                 }
-                _ = look.tick() => self.search_spares(Instant::now()),
+                _ = look.tick() => {
+                    self.search_spares(Instant::now());
+                    self.prepare_direct(Instant::now());
+                }
                 () = ways.changed() => {
                     self.server.reshape();
                     self.reshape();
@@ -393,9 +426,38 @@ impl Relays {
             if is_wanted && !is_direct(paths.and_then(|paths| paths.chosen.as_ref())) {
                 let this = self.clone();
                 tokio::spawn(async move { this.search(host).await });
-            } else if let Some(entry) = self.hosts().get_mut(&host) {
+            } else if let Some(entry) = self.hosts().get_mut(&host)
+                && !entry.is_direct_due(now)
+            {
                 entry.search_at = Some(now + RENEW_EVERY);
             }
+        }
+    }
+
+    /// Asks for ways to hosts with which this one speaks directly, a few at a time: taken when an address changes.
+    fn prepare_direct(&self, now: Instant) {
+        if self.peers.relays().is_empty() {
+            return;
+        }
+        let snapshot = self.data.snapshot();
+        let is_direct = |host: HostId| {
+            let paths = snapshot.paths.peers.iter().find(|paths| paths.peer == host);
+            is_direct(paths.and_then(|paths| paths.chosen.as_ref()))
+        };
+        let me = self.overlay.local_id();
+        let used = snapshot.links.iter().filter(|link| link.in_use && me < link.peer).map(|link| link.peer);
+        let used: Vec<HostId> = used.filter(|host| is_direct(*host)).collect();
+        let due: Vec<HostId> = {
+            let hosts = self.hosts();
+            let room = DIRECT_MAX.saturating_sub(hosts.len());
+            used.into_iter()
+                .filter(|host| hosts.get(host).map_or(room > 0, |entry| entry.is_direct_due(now)))
+                .take(DIRECT_AT_ONCE)
+                .collect()
+        };
+        for host in due {
+            let this = self.clone();
+            tokio::spawn(async move { this.search(host).await });
         }
     }
 
@@ -438,7 +500,7 @@ impl Relays {
             entry.held.clone()
         };
         for Held { route, path } in held {
-            match self.open_forth(host, &route).await {
+            match self.open_forth(host, &route, false).await {
                 Ok((sends, _)) if sends == path.token => {}
                 Ok(_) => {
                     let opened = self.open(host, &route).await;
@@ -467,19 +529,17 @@ impl Relays {
         }
     }
 
-    /// While the link is wanted and not surely direct.
+    /// While the link is wanted, and in use or not surely direct.
     fn is_needed(&self, host: HostId) -> bool {
         let snapshot = self.data.snapshot();
         let link = snapshot.links.iter().find(|link| link.peer == host);
-        if !link.is_some_and(|link| facts::is_wanted(link.state)) {
-            return false;
-        }
+        let Some(link) = link.filter(|link| facts::is_wanted(link.state)) else { return false };
         let paths = snapshot.paths.peers.iter().find(|paths| paths.peer == host);
         let mut hosts = self.hosts();
         let Some(entry) = hosts.get_mut(&host) else { return false };
         entry.direct_for = match is_direct(paths.and_then(|paths| paths.chosen.as_ref())) {
-            true => entry.direct_for + 1,
-            false => 0,
+            true if !link.in_use => entry.direct_for + 1,
+            _ => 0,
         };
         entry.direct_for < KEPT_AFTER_DIRECT
     }
@@ -495,6 +555,11 @@ impl Host {
             self.searches += 1;
             self.search_at = Some(now + wait);
         }
+    }
+
+    /// A way beside a direct one is wanted and not held.
+    fn is_direct_due(&self, now: Instant) -> bool {
+        !self.searching && self.held.len() < HELD_DIRECT && self.search_at.is_none_or(|at| at <= now)
     }
 
     fn is_due(&self, now: Instant) -> bool {
@@ -565,6 +630,16 @@ mod tests {
         assert!(!entry.is_due(now + RENEW_EVERY), "there is one");
         entry.held.pop();
         assert!(entry.is_due(now), "and when it is lost, at once again");
+    }
+
+    #[test]
+    fn beside_a_direct_path_one_way_is_enough_and_is_asked_for_as_seldom() {
+        let (mut entry, now) = (Host::default(), Instant::now());
+        assert!(entry.is_direct_due(now), "at once");
+        entry.searched(now);
+        assert!(!entry.is_direct_due(now) && entry.is_direct_due(now + SPARE_AGAIN));
+        hold(&mut entry, held(1));
+        assert!(!entry.is_direct_due(now + RENEW_EVERY), "there is one");
     }
 
     #[test]

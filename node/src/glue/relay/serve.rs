@@ -64,6 +64,12 @@ impl Server {
         self.allowed.is_some()
     }
 
+    /// Whether two more would be more than half of those whom its owner lets it serve: that half is for hosts that have no other path.
+    #[must_use]
+    pub fn is_half_full(&self) -> bool {
+        (self.data.snapshot().relay.hosts + 2) * 2 > policy(self.allowed, None).peers_max
+    }
+
     /// Opens a leg for `asker`, the end that sends, or says why not.
     pub async fn leg(
         &self,

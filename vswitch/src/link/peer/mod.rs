@@ -90,6 +90,7 @@ pub(super) struct Link {
     idle_since: Option<Instant>,
     unknown_told: Option<Instant>,
     questions: (Instant, u32),
+    noted: (Instant, u32),
     /// Workers must see another route.
     changed: bool,
 }
@@ -132,6 +133,7 @@ impl Link {
             idle_since: None,
             unknown_told: None,
             questions: (now, 0),
+            noted: (now, 0),
             changed: true,
         }
     }

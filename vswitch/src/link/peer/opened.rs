@@ -15,6 +15,8 @@ use crate::{
     wire::control::{Control, GrantDigest, GrantRefusal},
 };
 
+/// Notes of one peer's node that are passed on in a second: where it is, a few times while it moves.
+const NOTES_PER_SECOND: u32 = 8;
 /// Grants one peer may put to node in a second.
 const QUESTIONS_PER_SECOND: u32 = 64;
 
@@ -89,11 +91,24 @@ impl Link {
                 self.channels.values_mut().for_each(|channel| channel.unknown(now.at, number));
                 self.changed = true;
             }
+            Control::Note { body } => self.handle_note(shared, now.at, body),
             Control::Bye => {
                 self.go_down(shared, LinkDownReason::PeerLeft);
                 self.retire(shared);
             }
         }
+    }
+
+    /// The peer's node says something to ours. What is too much is not passed on: it is said again if it matters.
+    fn handle_note(&mut self, shared: &mut Shared, now: Instant, body: &[u8]) {
+        if now >= self.noted.0 + Duration::from_secs(1) {
+            self.noted = (now, 0);
+        }
+        if self.noted.1 >= NOTES_PER_SECOND {
+            return self.counters.notes_dropped.one();
+        }
+        self.noted.1 += 1;
+        shared.tell(Event::Said { peer: self.host, body: body.to_vec() });
     }
 
     pub(super) fn handle_open(

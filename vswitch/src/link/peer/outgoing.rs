@@ -10,7 +10,10 @@ use crate::{
         path_mtu::Change,
     },
     switch::NetworkId,
-    wire::{DATA_HEADER_BYTES, Inner, InnerKind, TAG_BYTES, control::Control},
+    wire::{
+        DATA_HEADER_BYTES, Inner, InnerKind, TAG_BYTES,
+        control::{Control, NOTE_BYTES_MAX},
+    },
 };
 
 impl Link {
@@ -61,6 +64,15 @@ impl Link {
 
     pub(super) fn drop_held(&mut self, network: NetworkId) {
         self.counters.held_dropped.add(self.hold.take(network).len() as u64);
+    }
+
+    /// Says something to the peer's node; false where there is no session, or too much or nothing to say.
+    pub(in crate::link) fn say_note(&self, shared: &mut Shared, body: &[u8]) -> bool {
+        let fits = self.up && (1..=NOTE_BYTES_MAX).contains(&body.len());
+        if fits {
+            self.say(shared, &Control::Note { body });
+        }
+        fits
     }
 
     /// Seals a message for the peer, if there is a session to do it with.

@@ -100,6 +100,7 @@ impl Link {
                 (false, Some(reason)) => LinkState::Down(reason),
                 (false, None) => LinkState::Idle,
             },
+            in_use: self.up && self.is_used(now),
             address: self.via.map(|via| via.address),
             round_trip_micros: self
                 .live

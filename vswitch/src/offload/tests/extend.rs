@@ -41,7 +41,9 @@ impl Batch {
 fn a_run_is_taken_after_its_first_frame_and_becomes_what_it_would_have_become() {
     for (v6, udp) in [(false, false), (true, false), (false, true), (true, true)] {
         let frames: Vec<Recipe> =
-            std::iter::successors(Some(Recipe { v6, udp, ..plain() }), |frame| Some(next(frame))).take(5).collect();
+            std::iter::successors(Some(Recipe { v6, udp, ..plain() }), |frame| Some(next(frame)))
+                .take(5)
+                .collect();
         let batch = Batch::of(&frames);
         let (extended, delivered) = batch.join(true, |_| 7);
         assert_eq!(extended, [1, 2, 3, 4], "v6 {v6}, udp {udp}");

@@ -64,13 +64,13 @@ impl Peer {
         }
     }
 
-    /// The peer says that it is there now, and nowhere else.
+    /// The peer says that it is there now, and nowhere else; through a relay, that it is where it was no more.
     fn peer_moved(&mut self, shared: &mut Shared, now: Instant, place: usize) {
         let origin = self.tracks[place].origin;
         for track in &mut self.tracks {
             if track.origin.same(&origin) {
                 track.heard(now);
-            } else if track.direct() && origin.token.is_none() && track.alive() {
+            } else if track.direct() && track.alive() {
                 track.give_up();
             }
         }
@@ -118,6 +118,8 @@ impl Peer {
         }
         self.changed = true;
         self.reconsider(shared, now, PathReason::Better);
+        // It may be the answer for which a doubted way is left.
+        self.doubt(shared, now);
     }
 
     /// The answer to a port search's probe shows a way.

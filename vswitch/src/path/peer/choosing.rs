@@ -1,9 +1,9 @@
 //! Which way a link uses: the choice told to the link, to node, and to the peer.
 
-use std::time::{Duration, Instant};
+use std::time::Instant;
 
+use super::{CALM, MEET_AFTER, UPGRADE_AGAIN};
 use super::{Herald, Meet, Need, Peer, Shared};
-use super::{MEET_AFTER, UPGRADE_AGAIN};
 use crate::{
     link::Event,
     path::{PathOutput, choice, view::PathReason},
@@ -56,8 +56,10 @@ impl Peer {
         self.reason = Some(reason);
         self.changed = true;
         self.suspicion = None;
-        if self.first {
-            self.herald = Some(Herald { moved: false, tries: 0, next: now });
+        // That this host has moved is said on the way that is taken now, if it was not heard on the one before.
+        let moved = self.herald.take().is_some_and(|herald| herald.moved);
+        if self.first || moved {
+            self.herald = Some(Herald { moved, tries: 0, next: now });
         }
         if self.need > Need::None {
             self.tell(shared, reason);
@@ -87,7 +89,7 @@ impl Peer {
     /// The chosen path was answered on.
     pub(super) fn answered_chosen(&mut self, now: Instant) {
         if self.suspicion.take().is_some() {
-            self.calm_until = now + Duration::from_secs(1);
+            self.calm_until = now + CALM;
         }
     }
 }

@@ -2,7 +2,10 @@
 
 use std::time::{Duration, Instant};
 
-use super::{MEET_AGAIN, MEET_AGAIN_MAX, Meet, Need, Peer, Shared, UPGRADE_AGAIN, UPGRADE_AGAIN_MAX};
+use super::{
+    CALM, HERALD_EVERY, MEET_AGAIN, MEET_AGAIN_MAX, Meet, Need, Peer, Shared, UPGRADE_AGAIN,
+    UPGRADE_AGAIN_MAX,
+};
 use crate::{
     link::Event,
     path::{PathOutput, track::Track, view::PathReason},
@@ -10,14 +13,16 @@ use crate::{
 };
 
 /// Between the probes of a doubt; and how many there are.
-const DOUBT_EVERY: Duration = Duration::from_millis(90);
+const DOUBT_EVERY: Duration = Duration::from_millis(60);
 const DOUBT_ROUNDS: u32 = 3;
 /// How long a doubt lasts at least and at most; between, two round trips.
-const DOUBT_MIN: Duration = Duration::from_millis(300);
+const DOUBT_MIN: Duration = Duration::from_millis(250);
 const DOUBT_MAX: Duration = Duration::from_secs(2);
-/// Between repetitions of what the peer must learn.
-const HERALD_EVERY: Duration = Duration::from_millis(100);
-const HERALD_TRIES: u32 = 6;
+/// How long a doubted way has at least (or two of its round trips) before one that answers takes its place: less, and a host that is busy for a moment leaves a
+/// direct path for a relay.
+const OVERTAKEN_AFTER: Duration = Duration::from_millis(50);
+/// How often what the peer must learn is said.
+const HERALD_TRIES: u32 = 10;
 /// Ways beside the chosen one that are kept open while the link is used: one direct, one through a relay.
 const SPARES: usize = 2;
 
@@ -46,7 +51,7 @@ impl Peer {
         }
     }
 
-    fn doubt(&mut self, shared: &mut Shared, now: Instant) {
+    pub(super) fn doubt(&mut self, shared: &mut Shared, now: Instant) {
         let Some(doubt) = &mut self.suspicion else { return };
         let since = doubt.since;
         if doubt.rounds < DOUBT_ROUNDS && doubt.next <= now {
@@ -59,11 +64,14 @@ impl Peer {
                 }
             }
         }
-        if now < since + self.doubt_lasts() {
+        let is_overtaken = self.is_overtaken(now, since);
+        if now < since + self.doubt_lasts() && !is_overtaken {
+            let had_its_time = now >= since + self.overtaken_after();
+            self.suspicion.iter_mut().for_each(|doubt| doubt.looked = had_its_time);
             return;
         }
         self.suspicion = None;
-        self.calm_until = now + Duration::from_secs(1);
+        self.calm_until = now + CALM;
         for track in &mut self.tracks {
             if track.alive() && track.heard_at().is_none_or(|heard| heard < since) {
                 track.give_up();
@@ -75,12 +83,31 @@ impl Peer {
             // Nothing answers: everything is tried again, and the peer's node asked where it is now.
             self.start(now, true);
             self.meet = Some(Meet { at: now, tries: 0 });
+        } else if self.direct && !self.settled() {
+            // A relay carries what went directly a moment ago.
+            self.start(now, false);
+            self.meet = Some(Meet { at: now, tries: 0 });
         }
     }
 
+    /// Whether another way answers what the doubted one had time enough to answer, and has not.
+    fn is_overtaken(&self, now: Instant, since: Instant) -> bool {
+        let Some(chosen) = self.chosen_place() else { return false };
+        let is_silent = self.tracks[chosen].heard_at().is_none_or(|heard| heard < since);
+        let answers = |track: &Track| track.alive() && track.answered_at().is_some_and(|at| at >= since);
+        now >= since + self.overtaken_after() && is_silent && self.tracks.iter().any(answers)
+    }
+
+    fn overtaken_after(&self) -> Duration {
+        (self.doubted_round_trip() * 2).max(OVERTAKEN_AFTER)
+    }
+
     fn doubt_lasts(&self) -> Duration {
-        let round_trip = self.chosen_place().and_then(|place| self.tracks[place].round_trip());
-        (round_trip.unwrap_or_default() * 2 + DOUBT_EVERY).clamp(DOUBT_MIN, DOUBT_MAX)
+        (self.doubted_round_trip() * 2 + DOUBT_EVERY).clamp(DOUBT_MIN, DOUBT_MAX)
+    }
+
+    fn doubted_round_trip(&self) -> Duration {
+        self.chosen_place().and_then(|place| self.tracks[place].round_trip()).unwrap_or_default()
     }
 
     fn herald(&mut self, shared: &mut Shared, now: Instant) {
@@ -165,7 +192,10 @@ impl Peer {
         let tracks = tracks.map(|at| blocked_until.map_or(at, |until| at.max(until)));
         let doubt = self.suspicion.as_ref().map(|doubt| {
             let over = doubt.since + self.doubt_lasts();
-            if doubt.rounds < DOUBT_ROUNDS { doubt.next.min(over) } else { over }
+            let next = if doubt.rounds < DOUBT_ROUNDS { doubt.next.min(over) } else { over };
+            // When another way may take its place, if one has answered by then; those that answer later are heard of anyway.
+            let overtaken = doubt.since + self.overtaken_after();
+            if doubt.looked { next } else { next.min(overtaken) }
         });
         let others = [
             doubt,

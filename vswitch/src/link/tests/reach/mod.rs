@@ -4,6 +4,7 @@ mod failures;
 mod hostile;
 mod matrix;
 mod relays;
+mod roaming;
 mod searches;
 mod spoiled;
 mod world;

@@ -308,8 +308,18 @@ impl World {
     pub(super) fn move_host(&mut self, host: usize, site: usize) {
         self.hosts[host].site = site;
         self.hosts[host].ip = self.ip_in(site, u8::try_from(host + 1).unwrap());
+        // The cable is pulled before another is put in.
+        self.hosts[host].links.set_local(self.now, Vec::new());
         let address = self.address(host);
         self.hosts[host].links.set_local(self.now, vec![address]);
+    }
+
+    /// The provider gives a host's router another address; the host does not notice.
+    pub(super) fn readdress(&mut self, host: usize) {
+        let site = &mut self.sites[self.hosts[host].site];
+        let [a, b, c, d] = site.outside.octets();
+        site.outside = Ipv4Addr::new(a, b, c, d + 100);
+        site.nat.as_mut().expect("a home").readdress(vec![site.outside]);
     }
 
     pub(super) fn time(&self) -> Now {

@@ -16,8 +16,8 @@ use std::{collections::HashMap, sync::Arc};
 
 /// Most records kept: enough to choose 1.5 times a gang of a hundred by free capacity, under 1 MiB when all are as large as they may be.
 pub const VIEW_MAX: usize = 256;
-/// Nearest hosts that are never replaced. A sample of some hundred leaves the near parts of Kademlia's table empty; with these, each part is filled or
-/// whole up to an overlay of [`VIEW_MAX`] such neighbourhoods, which is more hosts than there will be.
+/// Nearest hosts that are never replaced. A sample of some hundred leaves the near parts of Kademlia's table empty; with these, no part of it is empty
+/// among ten thousand ([`simulation`](crate::simulation)).
 pub(crate) const NEAREST_KEPT: usize = 64;
 /// Above so many records a host knows but a sample, and has connections to its nearest beside those at random: neighbours tell of neighbours.
 pub(crate) const SAMPLE_FROM: usize = VIEW_MAX / 2;

@@ -239,7 +239,9 @@ impl Driver {
                 self.on_dial_failed(host, &said);
             }
             Some(Try::Direct { since }) if since == Duration::MAX => self.on_dial_failed(host, &error),
-            None | Some(Try::Direct { .. }) if is_worth_a_circuit(&host, &error) => {
+            None | Some(Try::Direct { .. })
+                if is_worth_a_circuit(&host, &error) && !self.circuits.are_enough() =>
+            {
                 match self.dial_through(host) {
                     Some(circuit) => {
                         self.circuits.tries.insert(host, Try::Circuit { circuit, direct: error });

@@ -87,8 +87,10 @@ async fn records_that_were_kept_are_known_before_anybody_is_connected() {
 
 #[tokio::test]
 async fn a_kept_record_that_was_damaged_is_left_out() {
-    let founder = Node::start(config(Transports::Both)).await;
+    let mut founder = Node::start(config(Transports::Both)).await;
     let member = Node::joined_to(&founder, config(Transports::Both)).await;
+    let id = member.id();
+    founder.until("heard", |event| matches!(event, Event::RecordChanged(host) if *host == id)).await;
     let view = founder.overlay.view().await.unwrap();
     let mut records: Vec<Vec<u8>> = view.iter().map(|record| record.bytes().to_vec()).collect();
     for record in &mut records {

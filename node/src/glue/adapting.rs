@@ -83,6 +83,8 @@ pub struct Adapting {
     adapter: Option<(Adaptation, Adapter)>,
     /// Bytes of each link at the last look. As many as there are links.
     carried: BTreeMap<HostId, u64>,
+    /// Links of which the other end has not said yet whether it has a place: nobody acts by them. Among those the adapter has.
+    asking: BTreeSet<Pair>,
     /// Links that were added and do not go directly, and since when. Among those the adapter has.
     astray: BTreeMap<Pair, Duration>,
     news: mpsc::Receiver<News>,
@@ -109,6 +111,7 @@ impl Adapting {
             began: Instant::now(),
             adapter: None,
             carried: BTreeMap::new(),
+            asking: BTreeSet::new(),
             astray: BTreeMap::new(),
             news,
             said,
@@ -140,7 +143,7 @@ impl Adapting {
             self.adapter = Some((limits.clone(), Adapter::new(limits.clone(), now)));
             // What was carried before says nothing of the rate now.
             self.carried = carried(&self.data.snapshot());
-            self.astray.clear();
+            (self.asking, self.astray) = Default::default();
             return;
         }
         let snapshot = self.data.snapshot();
@@ -160,15 +163,15 @@ impl Adapting {
             }
         }
         gone.extend(adapter.observe(now, &bytes, &topology, &state));
-        // Also without an action: another topology with the same limits forgot them.
-        self.topologies.set_added(adapter.added());
+        let added = adapter.added();
+        self.asking.retain(|pair| added.contains(pair));
         for action in gone {
             match action {
                 Action::Add(pair) => {
                     let host = other(self.me, pair);
-                    tracing::info!(%host, "a direct link is added to follow the traffic");
+                    tracing::info!(%host, "a direct link is wanted to follow the traffic");
+                    self.asking.insert(pair);
                     self.ask(host);
-                    self.meet.introduce(host);
                 }
                 Action::Drop(pair) => {
                     let host = other(self.me, pair);
@@ -177,6 +180,15 @@ impl Adapting {
                 }
             }
         }
+        // Also without an action: another topology with the same limits forgot them.
+        self.publish();
+    }
+
+    /// Tells all who act by the topology which links there are.
+    fn publish(&self) {
+        let Some((_, adapter)) = &self.adapter else { return };
+        let added = adapter.added().into_iter().filter(|pair| !self.asking.contains(pair));
+        self.topologies.set_added(added.collect());
     }
 
     fn hear(&mut self, news: News) {
@@ -188,24 +200,39 @@ impl Adapting {
                 let Some((_, adapter)) = &mut self.adapter else { return reply.send(vec![NOT_NOW]) };
                 if !wants {
                     adapter.gone(pair, now);
-                    self.topologies.set_added(adapter.added());
+                    self.publish();
                     return reply.send(vec![YES]);
                 }
-                let had = adapter.added().contains(&pair);
+                let had = adapter.added().contains(&pair) && !self.asking.contains(&pair);
                 let takes = adapter.accept(pair, now, &topology, &state);
-                self.topologies.set_added(adapter.added());
+                if takes {
+                    // Whoever asks has a place.
+                    self.asking.remove(&pair);
+                }
+                self.publish();
                 reply.send(vec![if takes { YES } else { NOT_NOW }]);
                 if takes && !had {
                     tracing::info!(host = %from, "a direct link is added, as the other end wants it");
                     self.meet.introduce(from);
                 }
             }
-            News::Said { yes: true, .. } => {}
-            News::Said { host, yes: false } => {
+            News::Said { host, yes } => {
+                let pair = Pair::new(self.me, host);
+                if !self.asking.remove(&pair) {
+                    // The other end asked meanwhile, or it is not wanted any more.
+                    return;
+                }
                 let Some((_, adapter)) = &mut self.adapter else { return };
-                tracing::info!(%host, "the other end has no place for a direct link");
-                adapter.declined(Pair::new(self.me, host), now);
-                self.topologies.set_added(adapter.added());
+                if yes {
+                    tracing::info!(%host, "a direct link is added to follow the traffic");
+                } else {
+                    tracing::info!(%host, "the other end has no place for a direct link");
+                    adapter.declined(pair, now);
+                }
+                self.publish();
+                if yes {
+                    self.meet.introduce(host);
+                }
             }
         }
     }

@@ -83,6 +83,8 @@ in_lab! {
         .await
         .unwrap();
         talk.goes_on().await.unwrap();
+        // What waits in the kernel for this rate would take the test's time.
+        field.shape(STAR, "").await.unwrap();
         load.end().unwrap();
         talk.end().unwrap();
     }

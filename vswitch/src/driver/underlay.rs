@@ -146,20 +146,20 @@ mod tests {
             pacing: Some(Pacing { now, pacer: &pacer, counters: &counters }),
             ..Out::plain(&own, &others)
         };
-        let line = Line::new(now, 800_000);
-        let mut send = |word: u8| out.transmit_over(&line, &via, &[word; 1000], 1000);
+        let line = Line::new(now, 8_000_000);
+        let mut send = |word: u8| out.transmit_over(&line, &via, &[word; 20_000], 20_000);
         use Transmitted::{OverRate, Sent};
-        assert_eq!([send(1), send(2), send(3), send(4)], [Sent, Sent, Sent, OverRate]);
+        assert_eq!([send(1), send(2), send(3), send(4), send(5)], [Sent, Sent, Sent, Sent, OverRate]);
         let waits = pacer.borrow().next_at();
-        assert_eq!(waits, Some(now + std::time::Duration::from_millis(10)));
-        let late = now + std::time::Duration::from_millis(30);
+        assert_eq!(waits, Some(now + std::time::Duration::from_millis(20)));
+        let late = now + std::time::Duration::from_millis(100);
         let mut out = Out {
             pacing: Some(Pacing { now: late, pacer: &pacer, counters: &counters }),
             ..Out::plain(&own, &others)
         };
-        assert_eq!(out.transmit_over(&line, &via, &[5; 1000], 1000), Sent);
-        let mut bytes = [0; 1000];
-        let came: Vec<u8> = (0..4).map(|_| to.recv(&mut bytes).map(|_| bytes[0]).unwrap()).collect();
-        assert_eq!((came, pacer.borrow().next_at()), (vec![1, 2, 3, 5], None), "what waited goes first");
+        assert_eq!(out.transmit_over(&line, &via, &[6; 20_000], 20_000), Sent);
+        let mut bytes = [0; 20_000];
+        let came: Vec<u8> = (0..5).map(|_| to.recv(&mut bytes).map(|_| bytes[0]).unwrap()).collect();
+        assert_eq!((came, pacer.borrow().next_at()), (vec![1, 2, 3, 4, 6], None), "what waited goes first");
     }
 }

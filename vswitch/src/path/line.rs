@@ -17,12 +17,16 @@ use crate::{HostId, link::Count};
 /// The longest that a datagram waits for its line: TCP over a path of some milliseconds fills a line through a queue of twice that, and a call does not
 /// suffer from it. A run of datagrams that begins within it is let through whole.
 pub(crate) const WAIT_MAX: Duration = Duration::from_millis(20);
+/// On a slow line it is as long as so many bytes take, the longest run of datagrams that a sender gives at once: what follows such a run must not be lost for
+/// the run's sake.
+const RUN_BYTES: u64 = 64 * 1024;
 
 /// See the module.
 #[derive(Debug)]
 pub(crate) struct Line {
     start: Instant,
     bits_per_second: u64,
+    wait_max_nanos: u64,
     /// Nanoseconds after `start`.
     free_at: AtomicU64,
     bytes: Count,
@@ -44,9 +48,11 @@ pub struct LineSnapshot {
 
 impl Line {
     pub(crate) fn new(now: Instant, bits_per_second: u64) -> Self {
+        let bits_per_second = bits_per_second.max(1);
         Self {
             start: now,
-            bits_per_second: bits_per_second.max(1),
+            bits_per_second,
+            wait_max_nanos: nanos(WAIT_MAX).max(RUN_BYTES * 8_000_000_000 / bits_per_second),
             free_at: AtomicU64::new(0),
             bytes: Count::default(),
             dropped: Count::default(),
@@ -63,7 +69,7 @@ impl Line {
         let now = nanos(now.saturating_duration_since(self.start));
         let take = |free_at: u64| {
             let from = free_at.max(now);
-            (from <= now.saturating_add(nanos(WAIT_MAX))).then(|| from.saturating_add(cost))
+            (from <= now.saturating_add(self.wait_max_nanos)).then(|| from.saturating_add(cost))
         };
         match self.free_at.fetch_update(Relaxed, Relaxed, take) {
             Ok(before) => {
@@ -130,10 +136,10 @@ mod tests {
     #[test]
     fn the_rate_holds_and_nothing_waits_longer_than_it_may() {
         let now = testing::now();
-        let line = Line::new(now, 8_000_000);
-        let (passed, longest) = offered(&line, now, 10_000, 3000);
-        // A megabyte a second for ten seconds, and what waits at the end.
-        assert!((9_990_000..=10_000_000 + 21_000).contains(&passed), "{passed}");
+        let line = Line::new(now, 80_000_000);
+        let (passed, longest) = offered(&line, now, 1_000, 30_000);
+        // Ten megabytes in the second, and what waits at the end.
+        assert!((9_990_000..=10_000_000 + 201_000).contains(&passed), "{passed}");
         assert!(longest <= WAIT_MAX, "{longest:?}");
         let shown = line.snapshot(HostId::random());
         assert_eq!((shown.bytes, shown.dropped), (passed as u64, (30_000_000 - passed as u64) / 1000));
@@ -151,31 +157,32 @@ mod tests {
     fn what_was_not_used_is_not_saved_up() {
         let now = testing::now();
         let line = Line::new(now, 8_000_000);
-        let (passed, _) = offered(&line, now + Duration::from_secs(60), 10, 10_000);
-        assert!(passed <= 10_000 + 21_000, "{passed}");
+        let (passed, _) = offered(&line, now + Duration::from_secs(60), 10, 100_000);
+        assert!(passed <= 10_000 + 65_536 + 1_000, "{passed}");
     }
 
     #[test]
-    fn a_run_that_is_longer_than_the_queue_passes_a_line_that_is_free() {
+    fn on_a_slow_line_a_run_waits_for_one_before_it_and_no_longer() {
         let now = testing::now();
         let line = Line::new(now, 1_000_000);
+        let run = Duration::from_millis(512);
         assert_eq!(line.admit(now, 64_000, 45), Some(now));
-        assert_eq!(line.admit(now, 1000, 1), None, "half a second later");
-        let free = now + Duration::from_millis(512);
-        assert_eq!(line.admit(free - WAIT_MAX, 1000, 1), Some(free));
+        assert_eq!(line.admit(now, 64_000, 45), Some(now + run), "half a second later");
+        assert_eq!(line.admit(now, 1000, 1), None);
+        assert_eq!(line.admit(now + run, 1000, 1), Some(now + 2 * run));
     }
 
     #[test]
     fn of_two_lines_the_later_counts_and_either_may_refuse() {
         let now = testing::now();
-        let (fast, slow) = (Arc::new(Line::new(now, 80_000_000)), Arc::new(Line::new(now, 8_000_000)));
+        let line = |bits| Arc::new(Line::new(now, bits));
+        let (fast, slow) = (line(800_000_000), line(80_000_000));
+        let admit = || admit_both([Some(&fast), Some(&slow)], now, 100_000, 70);
         assert_eq!(admit_both([None, None], now, 10_000, 10), Ok(now));
-        assert_eq!(admit_both([Some(&fast), Some(&slow)], now, 10_000, 10), Ok(now));
         assert_eq!(
-            admit_both([Some(&fast), Some(&slow)], now, 10_000, 10),
-            Ok(now + Duration::from_millis(10))
+            [admit(), admit(), admit()],
+            [0, 10, 20].map(|millis| Ok(now + Duration::from_millis(millis)))
         );
-        assert_eq!(admit_both([Some(&fast), Some(&slow)], now, 10_000, 10), Ok(now + WAIT_MAX));
-        assert_eq!(admit_both([Some(&fast), Some(&slow)], now, 10_000, 10), Err(1));
+        assert_eq!(admit(), Err(1));
     }
 }

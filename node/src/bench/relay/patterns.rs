@@ -119,8 +119,10 @@ pub(super) fn table(all: &[PatternFound]) -> String {
     text
 }
 
-/// The patterns: who sends whom, by the leaves' numbers from 1.
-fn patterns() -> [(&'static str, Vec<(usize, usize)>, u64); 6] {
+/// A pattern: its name, who sends whom by the leaves' numbers from 1, and how much each pair wants.
+type Pattern = (&'static str, Vec<(usize, usize)>, u64);
+
+fn patterns() -> [Pattern; 6] {
     let every = || (1..=LEAVES).flat_map(|a| (a + 1..=LEAVES).map(move |b| (a, b)));
     [
         ("quiet", every().collect(), QUIET),

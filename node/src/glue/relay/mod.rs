@@ -31,6 +31,7 @@ use consort_overlay::{HostId, Overlay, PeerState};
 use consort_scheduler::bounded::List;
 use consort_vswitch::DataPlane;
 use consort_vswitch::path::{CandidateKind, PathView, RELAYED_MAX, RelayedPath};
+use tokio::task::JoinSet;
 
 use super::meet::facts;
 use super::peers::PeerNews;
@@ -57,6 +58,10 @@ const DIRECT_AT_ONCE: usize = 2;
 
 /// How often what is held is renewed: three times in a leg's life.
 pub const RENEW_EVERY: Duration = Duration::from_secs(LEG_LIFE.as_secs() / 3);
+
+/// How long an answer may take: one that is dead shows by the control connection's end only after most of a minute. The far end of a way opens its own half,
+/// with several relays one after the other, before it answers.
+const ANSWER_WAIT: Duration = Duration::from_secs(8);
 
 /// How often it is looked for hosts without a spare way.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
@@ -363,7 +368,11 @@ impl Relays {
     }
 
     async fn ask(&self, host: HostId, request: &Request) -> Result<Response, RelayOutcome> {
-        let answer = self.overlay.call(host, protocols::RELAY, message::encode(request)).await;
+        let asked = self.overlay.call(host, protocols::RELAY, message::encode(request));
+        let Ok(answer) = tokio::time::timeout(ANSWER_WAIT, asked).await else {
+            tracing::debug!(%host, "a question about a relay was not answered in time");
+            return Err(RelayOutcome::Unreachable);
+        };
         let bytes = answer.map_err(|error| {
             tracing::debug!(%host, %error, "a question about a relay was not answered");
             RelayOutcome::Unreachable
@@ -499,28 +508,36 @@ impl Relays {
             }
             entry.held.clone()
         };
-        for Held { route, path } in held {
-            match self.open_forth(host, &route, false).await {
-                Ok((sends, _)) if sends == path.token => {}
-                Ok(_) => {
-                    let opened = self.open(host, &route).await;
-                    if opened.is_err() {
-                        self.lose(host, &route);
-                    }
-                    self.note(host, route, opened).await;
-                }
-                Err(outcome) => {
-                    tracing::info!(%host, relay = %route[0], ?outcome, "a way through a relay is lost");
-                    self.lose(host, &route);
-                    self.note(host, route, Err(outcome)).await;
-                }
-            }
+        // All at once: one that is gone takes its time, and the spare is needed now.
+        let mut renewing = JoinSet::new();
+        for way in held {
+            let this = self.clone();
+            renewing.spawn(async move { this.renew_way(host, way).await });
         }
+        while renewing.join_next().await.is_some() {}
         if let Some(entry) = self.hosts().get_mut(&host) {
             entry.renewing = false;
         }
         // Returns at once where there is a spare.
         self.search(host).await;
+    }
+
+    async fn renew_way(&self, host: HostId, Held { route, path }: Held) {
+        match self.open_forth(host, &route, false).await {
+            Ok((sends, _)) if sends == path.token => {}
+            Ok(_) => {
+                let opened = self.open(host, &route).await;
+                if opened.is_err() {
+                    self.lose(host, &route);
+                }
+                self.note(host, route, opened).await;
+            }
+            Err(outcome) => {
+                tracing::info!(%host, relay = %route[0], ?outcome, "a way through a relay is lost");
+                self.lose(host, &route);
+                self.note(host, route, Err(outcome)).await;
+            }
+        }
     }
 
     fn lose(&self, host: HostId, route: &[HostId]) {

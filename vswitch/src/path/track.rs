@@ -245,7 +245,10 @@ impl Track {
         let missed = self.asked.iter_mut().filter(overdue).map(|asked| asked.missed = true).count();
         for _ in 0..missed {
             self.missed += 1;
-            self.count(true);
+            // Before the first answer the way was not open: that is no loss of it.
+            if self.answers > 0 {
+                self.count(true);
+            }
         }
         match self.phase {
             Phase::Alive if self.missed >= MISSES_MAX => {
@@ -357,6 +360,18 @@ mod tests {
             track.restart(at, gentle);
             assert_eq!(track.take_due(at), Some(hops));
         }
+    }
+
+    #[test]
+    fn a_way_that_opens_late_has_lost_nothing() {
+        let now = testing::now();
+        let mut track = track();
+        track.start(now, Manner::Gentle { in_vain: 0 });
+        (1..=8).for_each(|serial| track.sent(now, serial));
+        let after = now + WAIT_FIRST;
+        track.expire(after);
+        track.sent(after, 9);
+        assert!(track.answered(after, 9) && track.loss() == 0.0);
     }
 
     #[test]

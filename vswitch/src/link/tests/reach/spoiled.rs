@@ -41,22 +41,6 @@ fn a_spoiled_port_is_given_up_for_another_whatever_the_delays() {
                     let seed = 3000 + u64::try_from(seed).unwrap();
                     let (world, took) = connect(seed, kinds, late, by);
                     let Some(took) = took else {
-                        for host in [3, 4] {
-                            for (at, event) in &world.hosts[host].events {
-                                eprintln!("  {host} event {:?} {event:?}", *at - world.start);
-                            }
-                            let own = |sent: &&super::world::Sent| {
-                                sent.host == host && sent.socket != crate::path::SocketId::MAIN
-                            };
-                            for sent in world.sent.iter().filter(own).take(100) {
-                                eprintln!(
-                                    "  {host}: {:?} {:?} to {}",
-                                    sent.at - world.start,
-                                    sent.socket,
-                                    sent.to
-                                );
-                            }
-                        }
                         panic!(
                             "{kinds:?}, {late} late by {by:?}: {:#?}\n{:#?}",
                             world.paths(3, 4),

@@ -137,6 +137,8 @@ mod tests {
 
     #[test]
     fn over_a_line_datagrams_leave_in_its_time_and_those_beyond_it_not_at_all() {
+        use Transmitted::{OverRate, Sent};
+
         let local = "127.0.0.1:0".parse().unwrap();
         let own = Socket::bind(local, 1).unwrap().remove(0);
         let to = std::net::UdpSocket::bind(local).unwrap();
@@ -148,7 +150,6 @@ mod tests {
         };
         let line = Line::new(now, 8_000_000);
         let mut send = |word: u8| out.transmit_over(&line, &via, &[word; 20_000], 20_000);
-        use Transmitted::{OverRate, Sent};
         assert_eq!([send(1), send(2), send(3), send(4), send(5)], [Sent, Sent, Sent, Sent, OverRate]);
         let waits = pacer.borrow().next_at();
         assert_eq!(waits, Some(now + std::time::Duration::from_millis(20)));

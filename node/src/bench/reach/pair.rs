@@ -19,6 +19,11 @@ use crate::why::{Code, Explanation, Path};
 
 /// Between two tries of a frame, and two looks at the path.
 const STEP: Duration = Duration::from_millis(10);
+/// After so long with frames on another way it is asked whether a direct one can come at all, and then each time after as long.
+const HOPELESS_AFTER: Duration = Duration::from_secs(3);
+/// Causes that waiting does not mend.
+const HOPELESS: [Code; 4] =
+    [Code::SymmetricBoth, Code::UdpBlockedHere, Code::UdpBlockedThere, Code::UdpBlockedBoth];
 /// Long enough that its datagram is longer than every path takes, and so tells of the path's own size.
 const MUCH_BYTES: usize = 1_300;
 /// Any port: nothing else is on the network.
@@ -91,7 +96,8 @@ pub async fn measure(
     Ok(measured)
 }
 
-/// Follows a conversation that has begun until the path is direct, or patience ends; what was found, and the conversation again.
+/// Follows a conversation that has begun until the path is direct, or patience ends, or the node says that none can become direct; what was found, and the
+/// conversation again.
 ///
 /// # Errors
 /// If a node does not answer.
@@ -103,6 +109,7 @@ pub async fn follow(
 ) -> Result<(Measured, Conversation), Failure> {
     let started = conversation.begun;
     let mut measured = Measured { way: Path::None, first_frame_ms: None, direct_ms: None, code: None };
+    let mut ask_after = HOPELESS_AFTER;
     loop {
         let passed = started.elapsed();
         if measured.first_frame_ms.is_none() && conversation.answered().map_err(lab_failure)? {
@@ -114,7 +121,11 @@ pub async fn follow(
             measured.direct_ms = Some(milliseconds(started.elapsed()));
         }
         let (has_first, has_direct) = (measured.first_frame_ms.is_some(), measured.direct_ms.is_some());
-        let is_settled = has_first && (has_direct || passed > patience.direct);
+        let mut is_settled = has_first && (has_direct || passed > patience.direct);
+        if has_first && !is_settled && measured.way != Path::Direct && passed > ask_after {
+            ask_after = passed + HOPELESS_AFTER;
+            is_settled = HOPELESS.contains(&why(&clients.0, peer).await?.code);
+        }
         if is_settled || passed > patience.first {
             break;
         }

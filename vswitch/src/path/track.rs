@@ -224,7 +224,10 @@ impl Track {
         let missed = self.asked.iter_mut().filter(overdue).map(|asked| asked.missed = true).count();
         for _ in 0..missed {
             self.missed += 1;
-            self.count(true);
+            // Before the first answer the way was not open: that is no loss of it.
+            if self.answers > 0 {
+                self.count(true);
+            }
         }
         match self.phase {
             Phase::Alive if self.missed >= MISSES_MAX => {
@@ -323,6 +326,18 @@ mod tests {
         assert!(track.answered(now, 4), "the first that lives long enough");
         assert!(!track.expire(now + WAIT_MIN), "three that died on the way are no reason to give up");
         assert!(track.alive() && track.loss() == 0.0);
+    }
+
+    #[test]
+    fn a_way_that_opens_late_has_lost_nothing() {
+        let now = testing::now();
+        let mut track = track();
+        track.start(now);
+        (1..=8).for_each(|serial| track.sent(now, serial));
+        let after = now + WAIT_FIRST;
+        track.expire(after);
+        track.sent(after, 9);
+        assert!(track.answered(after, 9) && track.loss() == 0.0);
     }
 
     #[test]

@@ -13,6 +13,7 @@
 //! 2. A link is wanted. What is known of the peer is probed at once; if nothing answers within a tenth of a second, node is asked for a *meeting*
 //!    ([`Event::MeetWanted`]): both ends learn the other's candidates and probe at the same time, so that each opens its own NAT
 //!    (`schedule`: the first probes live few hops).
+//!    Where that was in vain, a probe may have come too early all the same: from another port they begin afresh (`fresh`).
 //! 3. Where one end's NAT gives each destination another port, the two search for one within a hard budget (`search`).
 //! 4. Until then, or if that fails, the link goes through a relay, which forwards by token and opens nothing (`forward`); datagrams are taken from any way, so that
 //!    going over to a better one loses none.
@@ -29,6 +30,7 @@ mod bucket;
 mod candidate;
 mod choice;
 mod forward;
+mod fresh;
 mod inside;
 mod keepalive;
 mod key;
@@ -36,6 +38,7 @@ mod local;
 mod nat;
 mod own;
 mod peer;
+mod ports;
 mod relayed;
 mod schedule;
 mod search;
@@ -73,9 +76,10 @@ pub(crate) use via::{Origin, SocketId, Via};
 pub use view::{PathReason, PathResult, PathView, PathsSnapshot, PeerPaths, SearchSpent, TriedPath};
 
 use forward::Relays;
+use fresh::Fresh;
 use own::Own;
 use peer::{Named, Peer};
-use search::{Act, MAPPINGS_MAX, MAPPINGS_PER_SECOND, SOCKETS, Search};
+use search::{MAPPINGS_MAX, MAPPINGS_PER_SECOND, Search};
 
 /// Probes a second of all bursts, and at once: some links that open together; a port search has a budget of its own.
 const PROBES_PER_SECOND: u32 = 200;
@@ -108,8 +112,10 @@ struct Shared {
     blocked_until: Option<Instant>,
     /// Probes of bursts since the port search last looked: they take from its rate.
     beside: u32,
-    sockets: BTreeSet<SocketId>,
+    /// Beside the main one, and whose ways may lead over each; none: nobody's, it only asks.
+    sockets: BTreeMap<SocketId, Option<PeerIndex>>,
     last_socket: u16,
+    fresh: Option<Fresh>,
 }
 
 impl Shared {
@@ -123,23 +129,33 @@ impl Shared {
         may
     }
 
-    fn open(&mut self) -> Option<SocketId> {
+    fn open(&mut self, owner: Option<PeerIndex>) -> Option<SocketId> {
         if self.sockets.len() >= SOCKETS_MAX {
             return None;
         }
         let id = loop {
             self.last_socket = self.last_socket.checked_add(1).unwrap_or(1);
-            if !self.sockets.contains(&SocketId(self.last_socket)) {
+            if !self.sockets.contains_key(&SocketId(self.last_socket)) {
                 break SocketId(self.last_socket);
             }
         };
-        self.sockets.insert(id);
+        self.sockets.insert(id, owner);
         self.outputs.push_back(PathOutput::Open(id));
         Some(id)
     }
 
+    /// Whether ways of this peer may lead over a socket: one that closes with another's would take them along.
+    fn may_use(&self, origin: &Origin, peer: PeerIndex) -> bool {
+        // What came through a relay comes where the relay's ways lead.
+        origin.socket == SocketId::MAIN || origin.token.is_some() || self.is_owner(origin.socket, peer)
+    }
+
+    fn is_owner(&self, socket: SocketId, peer: PeerIndex) -> bool {
+        self.sockets.get(&socket).is_some_and(|owner| *owner == Some(peer))
+    }
+
     fn close(&mut self, socket: SocketId) {
-        if self.sockets.remove(&socket) {
+        if self.sockets.remove(&socket).is_some() {
             self.outputs.push_back(PathOutput::Close(socket));
         }
     }
@@ -178,6 +194,8 @@ pub(crate) struct Paths {
     search: Option<Search>,
     /// What the NAT before this host can bear, whichever peer is searched for.
     mappings: bucket::Bucket,
+    /// When it was last looked which ports the NAT gives next.
+    ports_asked: Option<Instant>,
     deadlines: BTreeSet<(Instant, PeerIndex)>,
     deadline_of: HashMap<PeerIndex, Instant>,
     /// Peers whose links must see other ways.
@@ -205,8 +223,9 @@ impl Paths {
                 budget: bucket::Bucket::new(now.at, PROBES_PER_SECOND, PROBES_AT_ONCE),
                 blocked_until: None,
                 beside: 0,
-                sockets: BTreeSet::new(),
+                sockets: BTreeMap::new(),
                 last_socket: 0,
+                fresh: None,
             },
             secret,
             overlay,
@@ -216,6 +235,7 @@ impl Paths {
             relays: Relays::new(),
             search: None,
             mappings: bucket::Bucket::new(now.at, MAPPINGS_PER_SECOND, MAPPINGS_MAX),
+            ports_asked: None,
             inside: inside::Inside::default(),
             deadlines: BTreeSet::new(),
             deadline_of: HashMap::new(),
@@ -254,9 +274,7 @@ impl Paths {
         self.by_host.remove(&gone.host);
         self.relays.remove_peer(peer);
         self.set_deadline(peer, None);
-        if self.search.as_ref().is_some_and(|search| search.peer == peer) {
-            self.end_search();
-        }
+        self.forget_ports_of(now, peer);
         self.probers_changed = true;
     }
 
@@ -277,6 +295,9 @@ impl Paths {
             }
             peer.set_candidates(shared, now, &candidates, met.is_some());
         });
+        if let Some(nat) = met {
+            self.told_meanwhile(now, peer, nat);
+        }
     }
 
     pub(crate) fn set_relayed(&mut self, now: Instant, peer: PeerIndex, relayed: &[RelayedPath]) {
@@ -332,7 +353,11 @@ impl Paths {
     // ── what links tell ──
 
     pub(crate) fn set_need(&mut self, now: Instant, peer: PeerIndex, need: Need) {
+        let is_new = need >= Need::Wanted && self.peers.get(&peer).is_some_and(|peer| !peer.is_wanted());
         self.with(now, peer, |peer, _, now| peer.set_need(now, need));
+        if is_new {
+            self.look_at_ports(now);
+        }
         if self.peers.get(&peer).is_some_and(Peer::has_relays) {
             self.note_relays(now);
         }
@@ -345,7 +370,7 @@ impl Paths {
 
     /// A session's datagram came from there.
     pub(crate) fn heard(&mut self, now: Instant, peer: PeerIndex, origin: Origin) {
-        if self.inside.contains(origin.address.ip()) {
+        if self.inside.contains(origin.address.ip()) || !self.shared.may_use(&origin, peer) {
             return self.shared.refusals.way_unknown.one();
         }
         self.with(now, peer, |peer, shared, now| peer.heard(shared, now, origin));
@@ -421,19 +446,25 @@ impl Paths {
             self.set_deadline(peer, None);
             self.with(now, peer, |peer, shared, now| peer.handle_timeout(shared, now));
             self.begin_search(now, peer);
+            self.begin_afresh(now, peer);
+            if self.peers.get_mut(&peer).is_some_and(|peer| std::mem::take(&mut peer.asks_to_meet)) {
+                self.look_at_ports(now);
+            }
             // One whose next deadline is not later would be served for ever.
             if self.deadline_of.get(&peer).is_some_and(|next| *next <= at.max(now)) {
                 self.set_deadline(peer, Some(now + Duration::from_millis(1)));
             }
         }
         self.run_search(now);
+        self.run_fresh(now);
     }
 
     pub(crate) fn poll_timeout(&self) -> Option<Instant> {
         let peers = self.deadlines.first().map(|(at, _)| *at);
         let search = self.search.as_ref().map(Search::next_at);
+        let fresh = self.shared.fresh.as_ref().map(Fresh::ends);
         let own = self.shared.own.next_at();
-        [peers, search, own, self.relays.next_at()].into_iter().flatten().min()
+        [peers, search, fresh, own, self.relays.next_at()].into_iter().flatten().min()
     }
 
     pub(crate) fn poll_output(&mut self) -> Option<PathOutput> {
@@ -451,72 +482,6 @@ impl Paths {
         std::mem::take(&mut self.probers_changed).then(|| {
             Probers(self.peers.values().map(|peer| (peer.tag_in, (peer.index, peer.key.clone()))).collect())
         })
-    }
-
-    // ── port search ──
-
-    fn begin_search(&mut self, now: Instant, index: PeerIndex) {
-        let Some(peer) = self.peers.get_mut(&index) else { return };
-        if !peer.search_due(now) {
-            return;
-        }
-        let (own, theirs) = (self.shared.own.nat(), peer.nat());
-        let easy = |kind: NatKind| matches!(kind, NatKind::None | NatKind::EndpointIndependent);
-        let is_hard = own.kind.is_hard() && easy(theirs.kind);
-        let (outside, inside) = peer.outside();
-        let Some(first) = outside.first().copied() else { return };
-        let is_easy = easy(own.kind) && theirs.kind.is_hard();
-        if !is_hard && !is_easy {
-            return;
-        }
-        if self.search.is_some() || is_hard && !self.mappings.has(now, SOCKETS.into()) {
-            return self.with(now, index, |peer, _, now| peer.put_search_off(now));
-        }
-        if peer.is_search_put_off() {
-            // The other end searches from the meeting on, too: one end's half finds nothing alone.
-            return self.with(now, index, |peer, _, now| peer.meet_for_search(now));
-        }
-        let search = match is_hard {
-            true => Search::hard(now, index, first),
-            false => Search::easy(now, index, first.ip(), theirs.ports, &inside, &mut self.shared.entropy),
-        };
-        peer.search_began(now);
-        self.search = Some(search);
-    }
-
-    fn run_search(&mut self, now: Instant) {
-        let beside = std::mem::take(&mut self.shared.beside);
-        let Some(search) = &mut self.search else { return };
-        search.put_off(beside);
-        let index = search.peer;
-        let is_in_vain = self.peers.get(&index).is_none_or(|peer| !peer.is_search_wanted());
-        if is_in_vain || search.over(now) {
-            return self.end_search();
-        }
-        while let Some(act) = self.search.as_mut().and_then(|search| search.take(now)) {
-            let (socket, to, hops) = match act {
-                Act::Probe(socket, to, hops) => (socket, to, hops),
-                Act::Open(to, hops) => {
-                    let Some(socket) = self.shared.open().filter(|_| self.mappings.take(now)) else { return };
-                    if let Some(search) = &mut self.search {
-                        search.opened(socket);
-                    }
-                    self.with(now, index, |peer, _, _| peer.search_opened());
-                    (socket, to, Some(hops))
-                }
-            };
-            self.with(now, index, |peer, shared, now| peer.probe_search(shared, now, socket, to, hops));
-        }
-    }
-
-    fn end_search(&mut self) {
-        let Some(search) = self.search.take() else { return };
-        let peer = self.peers.get(&search.peer);
-        for socket in search.into_sockets() {
-            if !peer.is_some_and(|peer| peer.uses(socket)) {
-                self.shared.close(socket);
-            }
-        }
     }
 
     // ── inside ──

@@ -111,6 +111,11 @@ fn pattern(local: &[SocketAddr], beyond: &[Seen]) -> PortPattern {
     if ports.iter().any(|port| local.iter().any(|own| own.port() == *port)) {
         return PortPattern::Preserving;
     }
+    sequence(&ports)
+}
+
+/// How ports follow each other that were given one after the other.
+pub(super) fn sequence(ports: &[u16]) -> PortPattern {
     let steps: Vec<i32> = ports.windows(2).map(|pair| i32::from(pair[1]) - i32::from(pair[0])).collect();
     match (steps.first(), ports.last()) {
         (Some(step), Some(last)) if *step != 0 && step.abs() <= STEP_MAX => {

@@ -9,7 +9,7 @@ use std::{
 use super::{
     keepalive::Interval,
     local::LocalPaths,
-    nat::{NatKind, NatView, Seen, classify},
+    nat::{NatKind, NatView, PortPattern, Seen, classify, sequence},
 };
 use crate::{HostId, switch::PeerIndex};
 
@@ -51,6 +51,9 @@ pub(super) struct Own {
     silent_rounds: u32,
     rounds: u32,
     seen: VecDeque<Observation>,
+    /// What members saw of a socket that was new, and which ports come next by that.
+    fresh: Option<(SocketAddr, HostId)>,
+    next_ports: Option<PortPattern>,
     pub(super) interval: Interval,
     told: LocalPaths,
     told_at: Option<Instant>,
@@ -67,6 +70,8 @@ impl Own {
             silent_rounds: 0,
             rounds: 0,
             seen: VecDeque::new(),
+            fresh: None,
+            next_ports: None,
             interval: Interval::default(),
             told: LocalPaths::default(),
             told_at: None,
@@ -83,12 +88,10 @@ impl Own {
         self.local = local;
         // What was seen of the old addresses says nothing of the new.
         self.seen.clear();
+        (self.fresh, self.next_ports) = (None, None);
         (self.silent_rounds, self.rounds) = (0, 0);
         self.ask_at = now;
-        self.changed(now);
-        if let (Some(at), Some(told)) = (self.news_at, self.told_at) {
-            self.news_at = Some(at.min((now + MOVED_PAUSE).max(told + NEWS_PAUSE)));
-        }
+        self.changed_at_once(now);
         true
     }
 
@@ -148,12 +151,43 @@ impl Own {
         self.changed(now);
     }
 
+    /// Members that are asked.
+    pub(super) fn observers(&self) -> &[PeerIndex] {
+        &self.observers
+    }
+
+    /// How a fresh port is seen, as long as it is to be told.
+    pub(super) fn set_fresh(&mut self, now: Instant, fresh: Option<(SocketAddr, HostId)>) {
+        if self.fresh != fresh {
+            self.fresh = fresh;
+            self.changed_at_once(now);
+        }
+    }
+
+    /// What members saw of a new socket, in the order in which its probes went out.
+    pub(super) fn note_ports(&mut self, now: Instant, ports: &[u16]) {
+        self.next_ports = Some(match (ports, self.next_ports) {
+            // Where the sequence is now; its step was seen before.
+            ([last], Some(PortPattern::Sequential { step, .. })) => {
+                PortPattern::Sequential { last: *last, step }
+            }
+            _ => sequence(ports),
+        });
+        self.changed_at_once(now);
+    }
+
     pub(super) fn nat(&self) -> NatView {
         if self.silent_rounds > BLOCKED_AFTER {
             return NatView { kind: NatKind::Blocked, ..NatView::default() };
         }
         let seen: Vec<Seen> = self.seen.iter().map(|old| old.seen).collect();
-        classify(&self.local, &seen)
+        let view = classify(&self.local, &seen);
+        match self.next_ports {
+            Some(ports) if view.kind.is_hard() && view.ports != PortPattern::Preserving => {
+                NatView { ports, ..view }
+            }
+            _ => view,
+        }
     }
 
     /// What is known of where this host can be reached.
@@ -166,7 +200,19 @@ impl Own {
                 observed.push((seen.outside, *by));
             }
         }
+        if let Some(fresh) = self.fresh {
+            // Not the first, which is where everybody else is to probe.
+            observed.insert(observed.len().min(1), fresh);
+        }
         LocalPaths { local: self.local.clone(), observed, mapped: self.mapped.clone(), nat: self.nat() }
+    }
+
+    /// Peers wait for it.
+    fn changed_at_once(&mut self, now: Instant) {
+        self.changed(now);
+        if let (Some(at), Some(told)) = (self.news_at, self.told_at) {
+            self.news_at = Some(at.min((now + MOVED_PAUSE).max(told + NEWS_PAUSE)));
+        }
     }
 
     fn changed(&mut self, now: Instant) {
@@ -233,6 +279,40 @@ mod tests {
             own.note(now, HostId::random(), Seen { target, outside });
             assert_eq!(own.paths().observed.len(), observed, "{local}");
         }
+    }
+
+    #[test]
+    fn where_a_sequence_is_now_is_told_and_not_where_it_was_when_members_were_asked() {
+        let now = testing::now();
+        let mut own = Own::new(now);
+        own.set_local(now, vec!["10.0.0.2:7".parse().unwrap()]);
+        for (target, outside) in [("192.0.2.1:1", "198.51.100.1:5000"), ("192.0.2.2:1", "198.51.100.1:5001")]
+        {
+            let seen = Seen { target: target.parse().unwrap(), outside: outside.parse().unwrap() };
+            own.note(now, HostId::random(), seen);
+        }
+        assert_eq!(own.nat().ports, PortPattern::Sequential { last: 5001, step: 1 });
+        own.note_ports(now, &[5300, 5301]);
+        assert_eq!(own.nat().ports, PortPattern::Sequential { last: 5301, step: 1 });
+        own.note_ports(now, &[5400]);
+        assert_eq!(own.nat().ports, PortPattern::Sequential { last: 5400, step: 1 });
+    }
+
+    #[test]
+    fn a_fresh_port_is_told_behind_the_one_that_all_know() {
+        let now = testing::now();
+        let mut own = Own::new(now);
+        own.set_local(now, vec!["10.0.0.2:7".parse().unwrap()]);
+        let (target, outside) = ("192.0.2.1:1".parse().unwrap(), "198.51.100.1:7".parse().unwrap());
+        own.note(now, HostId::random(), Seen { target, outside });
+        assert!(own.take_news(now));
+        let fresh = "198.51.100.1:9".parse().unwrap();
+        own.set_fresh(now, Some((fresh, HostId::random())));
+        assert!(own.take_news(now + NEWS_PAUSE));
+        let told: Vec<SocketAddr> = own.paths().observed.iter().map(|(address, _)| *address).collect();
+        assert_eq!(told, [outside, fresh]);
+        own.set_fresh(now + NEWS_PAUSE, None);
+        assert_eq!(own.paths().observed.len(), 1);
     }
 
     #[test]

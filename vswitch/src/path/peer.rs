@@ -5,6 +5,7 @@
 //! | here | the peer's state, what node and links want of it |
 //! | `answers` | probes and replies that came |
 //! | `choosing` | which way the link uses |
+//! | `fresh` | ways from another port, where one may be spoiled |
 //! | `searches` | this peer's part in port searches |
 //! | `upkeep` | what time does |
 //!
@@ -14,6 +15,7 @@
 
 mod answers;
 mod choosing;
+mod fresh;
 mod searches;
 mod upkeep;
 
@@ -22,9 +24,10 @@ use std::time::{Duration, Instant};
 use super::{
     CANDIDATES_MAX, Candidate, CandidateKind, PathOutput, PeerNat, RELAYED_MAX, RelayedPath, Shared,
     bucket::Bucket,
+    fresh::InVain,
     key::{ProbeKey, Tag},
     track::{Kind, Track},
-    via::{Origin, Via},
+    via::{Origin, SocketId, Via},
     view::{PathReason, PeerPaths},
 };
 use crate::{
@@ -115,6 +118,11 @@ pub(super) struct Peer {
     herald: Option<Herald>,
     keep_at: Option<Instant>,
     searches: Searches,
+    vain: InVain,
+    /// The NAT before this host gives each destination another port.
+    own_is_hard: bool,
+    /// A meeting was asked for just now.
+    pub(super) asks_to_meet: bool,
     /// The link must see other ways.
     pub(super) changed: bool,
 }
@@ -167,6 +175,9 @@ impl Peer {
             herald: None,
             keep_at: None,
             searches: Searches::default(),
+            vain: InVain::default(),
+            own_is_hard: false,
+            asks_to_meet: false,
             changed: true,
         }
     }
@@ -195,8 +206,10 @@ impl Peer {
                 self.add_candidate(candidate);
             }
         }
+        self.own_is_hard = shared.own.nat().kind.is_hard();
         if met {
             self.searches.met(now);
+            self.vain.met(now);
         }
         if self.active() {
             self.start(now, met);
@@ -208,7 +221,7 @@ impl Peer {
         let origin = Origin::direct(candidate.address);
         if let Some(known) = self.tracks.iter_mut().find(|track| track.origin.same(&origin)) {
             known.kind = Kind::Candidate(candidate.kind);
-        } else if self.tracks.len() < TRACKS_MAX {
+        } else if self.has_room() {
             let via = Via::direct(candidate.address);
             self.tracks.push(Track::new(Kind::Candidate(candidate.kind), via, origin));
         }
@@ -239,7 +252,7 @@ impl Peer {
             let origin = Origin { socket: to.socket, address: to.address, token: Some(way.token_back) };
             if let Some(known) = self.tracks.iter_mut().find(|track| track.origin.same(&origin)) {
                 known.kind = kind;
-            } else if self.tracks.len() < TRACKS_MAX {
+            } else if self.has_room() {
                 self.tracks.push(Track::new(kind, via, origin));
             }
         }
@@ -294,7 +307,8 @@ impl Peer {
         if !self.relays_for && relays_for {
             self.keep_at = Some(now);
             // A relay takes the first datagram, wherever its address is known from.
-            self.tracks.iter_mut().for_each(|track| track.start(now));
+            let manner = self.manner();
+            self.tracks.iter_mut().for_each(|track| track.start(now, manner));
         }
         self.relays_for = relays_for;
     }
@@ -313,6 +327,7 @@ impl Peer {
         }
         if need < Need::Wanted {
             (self.meet, self.suspicion) = (None, None);
+            self.vain.settled();
             if !self.relays_for {
                 self.keep_at = None;
             }
@@ -374,7 +389,8 @@ impl Peer {
     pub(super) fn own_moved(&mut self, now: Instant) {
         if self.need > Need::None || self.relays_for {
             self.herald = Some(Herald { moved: true, tries: 0, next: now });
-            self.tracks.iter_mut().filter(|track| !track.alive()).for_each(|track| track.start(now));
+            let manner = self.manner();
+            self.tracks.iter_mut().filter(|track| !track.alive()).for_each(|track| track.start(now, manner));
         }
     }
 
@@ -395,27 +411,37 @@ impl Peer {
 
     /// Probes what is not known to work; after a meeting also what failed before, and what needs both ends to probe at once.
     fn start(&mut self, now: Instant, met: bool) {
+        let manner = self.manner();
         for track in self.tracks.iter_mut().filter(|track| !track.alive()) {
             if met {
-                track.restart(now);
+                track.restart(now, manner);
             } else if !track.needs_meeting() {
-                track.start(now);
+                track.start(now, manner);
             }
         }
     }
 
+    fn has_room(&self) -> bool {
+        self.tracks.len() < TRACKS_MAX
+    }
+
     fn drop_tracks(&mut self, shared: &mut Shared, keep: impl Fn(&Track) -> bool) {
-        for track in self.tracks.iter().filter(|track| !keep(track)) {
-            shared.close(track.via.socket);
-        }
+        let gone: Vec<SocketId> =
+            self.tracks.iter().filter(|track| !keep(track)).map(|track| track.via.socket).collect();
         self.tracks.retain(keep);
+        // Several ways may leave by one socket, and those through a relay leave by the relay's.
+        for socket in gone {
+            if shared.is_owner(socket, self.index) && !self.uses(socket) {
+                shared.close(socket);
+            }
+        }
     }
 
     /// A way known from the peer's datagrams; none where direct ways are not allowed.
     fn add_heard(&mut self, shared: &mut Shared, origin: Origin) -> Option<usize> {
         let via = origin.back().filter(|_| self.direct)?;
         let heard = |track: &&Track| track.kind == Kind::Heard;
-        if self.tracks.iter().filter(heard).count() >= HEARD_MAX || self.tracks.len() >= TRACKS_MAX {
+        if self.tracks.iter().filter(heard).count() >= HEARD_MAX || !self.has_room() {
             let chosen = self.chosen;
             let spare =
                 |track: &&Track| heard(track) && chosen.is_none_or(|chosen| !chosen.same(&track.origin));

@@ -11,10 +11,12 @@
 //!
 //! # The budget
 //! A volunteer's router must not suffer: at most [`PROBES_PER_SECOND`] probes a second, at most [`MAPPINGS_MAX`] mappings (the hard side's sockets; the easy side
-//! uses one), at most [`TIME_MAX`], and one search of a host at a time. A NAT keeps a mapping for two minutes (RFC 4787, REQ-5) though its socket is closed: the
+//! uses one), at most [`TIME_MAX`], and one search of a host at a time. A host that slept catches up with [`BEHIND_MAX`] at most, and never beyond the rate: it is
+//! held over any second, not from one probe to the next. A NAT keeps a mapping for two minutes (RFC 4787, REQ-5) though its socket is closed: the
 //! host's searches together open [`MAPPINGS_PER_SECOND`] in the long run. One that cannot begin is put off, and its ends meet again when its turn comes.
 
 use std::{
+    collections::VecDeque,
     net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
 };
@@ -35,13 +37,17 @@ pub(super) const SOCKETS: u16 = 288;
 pub(super) const TIME_MAX: Duration = Duration::from_secs(20);
 /// Hops of the hard side's second round: past a carrier's NAT behind the one at home.
 const MORE_HOPS: u8 = FEW_HOPS + 1;
-/// Likely ports that are tried before the others.
-const LIKELY_MAX: i32 = 64;
-/// How often those are gone through: in the first pass the hard side has not opened them yet.
-const LIKELY_PASSES: usize = 2;
+/// What is made up for of time that was slept through: a busy host's usual pause, and no more datagrams at once than a router has room for.
+const BEHIND_MAX: Duration = Duration::from_millis(200);
+/// Likely ports that are tried before the others, pass by pass: in the first the hard side may not have opened them yet, and the nearest are the likeliest.
+const LIKELY: [i32; 4] = [16, 32, 64, 64];
 /// The first port a NAT gives (RFC 4787 REQ-3 keeps the well-known ones apart).
 const PORT_FIRST: u16 = 1024;
 const PORTS: u32 = 65_536 - PORT_FIRST as u32;
+
+/// Between two probes.
+const STEP: Duration = Duration::from_millis(1_000 / PROBES_PER_SECOND as u64);
+const PROBES_IN_A_SECOND: usize = PROBES_PER_SECOND as usize;
 
 const _: () = assert!(SOCKETS as u32 <= MAPPINGS_MAX);
 
@@ -49,7 +55,7 @@ const _: () = assert!(SOCKETS as u32 <= MAPPINGS_MAX);
 #[derive(Debug)]
 pub(super) enum Side {
     /// Probes ports of this address.
-    Easy { address: IpAddr, likely: Vec<u16>, guessed: u32, start: u32, stride: u32 },
+    Easy { address: IpAddr, ports: PortPattern, likely: Vec<u16>, guessed: u32, start: u32, stride: u32 },
     /// Probes this address from many sockets.
     Hard { target: SocketAddr, sockets: Vec<SocketId>, turn: usize },
 }
@@ -61,6 +67,8 @@ pub(super) struct Search {
     side: Side,
     ends: Instant,
     next: Instant,
+    /// When the probes of the last second went out.
+    recent: VecDeque<Instant>,
 }
 
 /// What a search does next.
@@ -90,14 +98,29 @@ impl Search {
                 break stride;
             }
         };
-        let side = Side::Easy { address, likely, guessed: 0, start: entropy.below(PORTS), stride };
-        Self { peer, side, ends: now + TIME_MAX, next: now }
+        let side = Side::Easy { address, ports, likely, guessed: 0, start: entropy.below(PORTS), stride };
+        Self::new(now, peer, side)
     }
 
     /// The hard side's part.
     pub(super) fn hard(now: Instant, peer: PeerIndex, target: SocketAddr) -> Self {
         let side = Side::Hard { target, sockets: Vec::new(), turn: 0 };
-        Self { peer, side, ends: now + TIME_MAX, next: now }
+        Self::new(now, peer, side)
+    }
+
+    fn new(now: Instant, peer: PeerIndex, side: Side) -> Self {
+        Self { peer, side, ends: now + TIME_MAX, next: now, recent: VecDeque::new() }
+    }
+
+    /// What is known of the hard side's ports now, if this is the easy side.
+    pub(super) fn hint(&mut self, ports: PortPattern) {
+        if let Side::Easy { ports: known, likely, .. } = &mut self.side
+            && matches!(ports, PortPattern::Sequential { .. })
+            && ports != *known
+        {
+            *known = ports;
+            *likely = self::likely(ports, &[]);
+        }
     }
 
     /// When [`Self::take`] has something.
@@ -110,8 +133,18 @@ impl Search {
     }
 
     /// Other probes went out meanwhile; the rate is for all.
-    pub(super) fn put_off(&mut self, probes: u32) {
-        self.next += Duration::from_secs(1) / PROBES_PER_SECOND * probes;
+    pub(super) fn put_off(&mut self, now: Instant, probes: u32) {
+        self.next += STEP * probes;
+        for _ in 0..probes.min(PROBES_PER_SECOND) {
+            self.sent(now);
+        }
+    }
+
+    fn sent(&mut self, now: Instant) {
+        if self.recent.len() >= PROBES_IN_A_SECOND {
+            self.recent.pop_front();
+        }
+        self.recent.push_back(now);
     }
 
     /// What is to be done now.
@@ -119,11 +152,17 @@ impl Search {
         if self.next > now || self.over(now) {
             return None;
         }
-        // Never more than one step behind: time that was slept through is lost, not made up for in a burst.
-        let step = Duration::from_secs(1) / PROBES_PER_SECOND;
-        self.next = (self.next + step).max(now);
+        if self.recent.len() >= PROBES_IN_A_SECOND
+            && let Some(free) = self.recent.front().map(|oldest| *oldest + Duration::from_secs(1))
+            && free > now
+        {
+            self.next = free;
+            return None;
+        }
+        self.sent(now);
+        self.next = (self.next + STEP).max(now.checked_sub(BEHIND_MAX).unwrap_or(now));
         match &mut self.side {
-            Side::Easy { address, likely, guessed, start, stride } => {
+            Side::Easy { address, likely, guessed, start, stride, .. } => {
                 let port = match likely.pop() {
                     Some(port) => port,
                     None => {
@@ -142,7 +181,7 @@ impl Search {
             Side::Hard { target, sockets, turn, .. } => {
                 let is_second = *turn < sockets.len();
                 if !is_second {
-                    self.next = now + step * 4;
+                    self.next = now + STEP * 4;
                 }
                 let socket = *sockets.get(*turn % sockets.len().max(1))?;
                 *turn += 1;
@@ -169,15 +208,19 @@ impl Search {
 
 /// Ports that are more likely than others, the likeliest last.
 fn likely(ports: PortPattern, known: &[u16]) -> Vec<u16> {
-    let mut likely: Vec<u16> = match ports {
-        PortPattern::Sequential { last, step } => (1..=LIKELY_MAX)
-            .filter_map(|turn| u16::try_from(i32::from(last) + i32::from(step) * turn).ok())
-            .filter(|port| *port >= PORT_FIRST)
-            .collect(),
-        PortPattern::Preserving | PortPattern::Random => Vec::new(),
+    let following = |count| {
+        let next = move |last: u16, step: i16| {
+            (1..=count).filter_map(move |turn| u16::try_from(i32::from(last) + i32::from(step) * turn).ok())
+        };
+        match ports {
+            PortPattern::Sequential { last, step } => Some(next(last, step)),
+            PortPattern::Preserving | PortPattern::Random => None,
+        }
     };
-    likely.extend(known.iter().filter(|port| **port >= PORT_FIRST));
-    let mut likely = likely.repeat(LIKELY_PASSES);
+    let passes = LIKELY.into_iter().flat_map(|count| {
+        following(count).into_iter().flatten().chain(known.iter().copied()).collect::<Vec<u16>>()
+    });
+    let mut likely: Vec<u16> = passes.filter(|port| *port >= PORT_FIRST).collect();
     likely.reverse();
     likely
 }
@@ -222,7 +265,42 @@ mod tests {
         let guessed = ports(&mut search, now, 2);
         assert_eq!(guessed[..4], [5002, 5004, 5006, 5008]);
         // By then the hard side has opened them.
-        assert_eq!(guessed[65..69], [5002, 5004, 5006, 5008]);
+        assert_eq!(guessed[16..21], [7441, 5002, 5004, 5006, 5008]);
+    }
+
+    #[test]
+    fn ports_that_become_known_meanwhile_go_before_those_that_are_left() {
+        let now = testing::now();
+        let mut entropy = Entropy::new([4; 32]);
+        let address = "198.51.100.1".parse().unwrap();
+        let mut search = Search::easy(now, testing::peer(1), address, PortPattern::Random, &[], &mut entropy);
+        ports(&mut search, now, 1);
+        search.hint(PortPattern::Sequential { last: 5000, step: 1 });
+        assert_eq!(ports(&mut search, now + Duration::from_secs(1), 1)[..2], [5001, 5002]);
+    }
+
+    #[test]
+    fn sleep_is_made_up_for_within_the_rate_of_any_second() {
+        let now = testing::now();
+        let mut entropy = Entropy::new([4; 32]);
+        let address = "198.51.100.1".parse().unwrap();
+        let mut search = Search::easy(now, testing::peer(1), address, PortPattern::Random, &[], &mut entropy);
+        // It wakes every 90 ms only, once after a second.
+        let (mut at, mut sent) = (now, Vec::new());
+        for turn in 0..100 {
+            at += Duration::from_millis(if turn == 50 { 1_000 } else { 90 });
+            let before = sent.len();
+            while search.take(at).is_some() {
+                sent.push(at);
+            }
+            assert!(sent.len() - before <= 22, "{} at once", sent.len() - before);
+        }
+        for (last, one) in sent.iter().enumerate() {
+            let within = sent[..=last].iter().filter(|other| **other + Duration::from_secs(1) > *one).count();
+            assert!(within <= PROBES_IN_A_SECOND, "{within} in a second");
+        }
+        let seconds = (at - now).as_secs_f64();
+        assert!(f64::from(u32::try_from(sent.len()).unwrap()) > (seconds - 1.5) * 95.0, "{}", sent.len());
     }
 
     #[test]

@@ -10,12 +10,13 @@
 
 use std::{
     collections::VecDeque,
+    net::IpAddr,
     time::{Duration, Instant},
 };
 
 use super::{
     candidate::CandidateKind,
-    schedule::Burst,
+    schedule::{Burst, Manner},
     via::{Origin, Via},
     view::{PathResult, PathView, TriedPath},
 };
@@ -31,6 +32,8 @@ const WAIT_FIRST: Duration = Duration::from_secs(1);
 const KEPT: Duration = Duration::from_secs(4);
 /// Probes of one path that may still be answered.
 const ASKED_MAX: usize = 12;
+/// After so long without a datagram the NATs on the way may have forgotten it: shorter than any of them takes.
+const FORGOTTEN_AFTER: Duration = Duration::from_secs(15);
 
 /// How a way is known.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -102,6 +105,14 @@ impl Track {
         !matches!(self.kind, Kind::Relay { .. })
     }
 
+    /// Whether it leads to an IPv4 address of the wide network.
+    pub(super) fn is_wide(&self) -> bool {
+        match self.via.address.ip() {
+            IpAddr::V4(ip) => !ip.is_private() && !ip.is_loopback() && !ip.is_link_local(),
+            IpAddr::V6(_) => false,
+        }
+    }
+
     /// Whether both ends must probe at once: a probe that comes alone may do harm.
     pub(super) fn needs_meeting(&self) -> bool {
         self.kind == Kind::Candidate(CandidateKind::Observed)
@@ -128,20 +139,22 @@ impl Track {
         self.last_sent
     }
 
-    /// Begins to probe, unless it works or is being probed.
-    pub(super) fn start(&mut self, now: Instant) {
+    /// Begins to probe, unless it works or is being probed. `manner`: how it is done where the way leads through the wide network.
+    pub(super) fn start(&mut self, now: Instant, manner: Manner) {
         if matches!(self.phase, Phase::Untried | Phase::Unanswered) {
-            self.restart(now);
+            self.restart(now, manner);
         }
     }
 
     /// Begins to probe anew, whatever was known.
-    pub(super) fn restart(&mut self, now: Instant) {
-        let wide = !matches!(
+    pub(super) fn restart(&mut self, now: Instant, manner: Manner) {
+        let is_gentle = !matches!(
             self.kind,
             Kind::Candidate(CandidateKind::Local | CandidateKind::Stream) | Kind::Heard | Kind::Relay { .. }
         );
-        self.phase = Phase::Burst(Burst::new(now, wide && self.heard.is_none()));
+        let is_open = self.heard.is_some_and(|heard| now < heard + FORGOTTEN_AFTER);
+        let manner = if is_gentle && !is_open { manner } else { Manner::Plain };
+        self.phase = Phase::Burst(Burst::new(now, manner));
     }
 
     /// The burst's probe that is due, if one is: how many hops it lives.
@@ -294,7 +307,7 @@ mod tests {
     fn an_answer_makes_a_path_alive_and_misses_in_a_row_end_it() {
         let now = testing::now();
         let mut track = track();
-        track.start(now);
+        track.start(now, Manner::Gentle { in_vain: 0 });
         assert_eq!(track.take_due(now), Some(Some(super::super::schedule::FEW_HOPS)));
         track.sent(now, 1);
         assert!(!track.answered(now, 2), "not asked");
@@ -315,7 +328,7 @@ mod tests {
     fn probes_that_opened_the_way_do_not_count_against_it() {
         let mut now = testing::now();
         let mut track = track();
-        track.start(now);
+        track.start(now, Manner::Gentle { in_vain: 0 });
         let mut sent = 0;
         while sent < 4 {
             now = track.next_at().unwrap();
@@ -329,10 +342,23 @@ mod tests {
     }
 
     #[test]
+    fn a_way_that_was_silent_for_long_is_opened_gently_again() {
+        let now = testing::now();
+        let mut track = track();
+        let gentle = Manner::Gentle { in_vain: 0 };
+        track.arrived(now);
+        for (after, hops) in [(1, None), (15, Some(super::super::schedule::FEW_HOPS))] {
+            let at = now + Duration::from_secs(after);
+            track.restart(at, gentle);
+            assert_eq!(track.take_due(at), Some(hops));
+        }
+    }
+
+    #[test]
     fn a_way_that_opens_late_has_lost_nothing() {
         let now = testing::now();
         let mut track = track();
-        track.start(now);
+        track.start(now, Manner::Gentle { in_vain: 0 });
         (1..=8).for_each(|serial| track.sent(now, serial));
         let after = now + WAIT_FIRST;
         track.expire(after);
@@ -344,7 +370,7 @@ mod tests {
     fn a_late_answer_still_counts() {
         let now = testing::now();
         let mut track = track();
-        track.start(now);
+        track.start(now, Manner::Gentle { in_vain: 0 });
         track.take_due(now);
         track.sent(now, 1);
         track.expire(now + WAIT_FIRST);
@@ -356,7 +382,7 @@ mod tests {
     fn a_burst_without_an_answer_ends_and_may_begin_again() {
         let mut now = testing::now();
         let mut track = track();
-        track.start(now);
+        track.start(now, Manner::Gentle { in_vain: 0 });
         let mut sent = 0;
         while let Some(at) = track.next_at() {
             now = now.max(at);
@@ -368,7 +394,7 @@ mod tests {
         }
         assert_eq!(sent, 9);
         assert_eq!(track.tried(now).result, PathResult::Unanswered);
-        track.start(now);
+        track.start(now, Manner::Gentle { in_vain: 0 });
         assert_eq!(track.tried(now).result, PathResult::Probing);
     }
 }

@@ -38,15 +38,18 @@ pub struct ProbeFlags {
     pub nominate: bool,
     /// The sender has another address since now: what goes to it shall come here.
     pub moved: bool,
+    /// It comes from a socket that only asks: no way to the sender leads there.
+    pub aside: bool,
 }
 
 impl ProbeFlags {
     fn parse(byte: u8) -> Option<Self> {
-        (byte & !3 == 0).then_some(Self { nominate: byte & 1 != 0, moved: byte & 2 != 0 })
+        let flags = Self { nominate: byte & 1 != 0, moved: byte & 2 != 0, aside: byte & 4 != 0 };
+        (byte & !7 == 0).then_some(flags)
     }
 
     fn encode(self) -> u8 {
-        u8::from(self.nominate) | u8::from(self.moved) << 1
+        u8::from(self.nominate) | u8::from(self.moved) << 1 | u8::from(self.aside) << 2
     }
 }
 
@@ -154,7 +157,7 @@ mod tests {
 
     fn probe() -> Probe {
         Probe {
-            kind: ProbeKind::Probe(ProbeFlags { nominate: true, moved: false }),
+            kind: ProbeKind::Probe(ProbeFlags { nominate: true, ..ProbeFlags::default() }),
             tag: [1, 2, 3, 4, 5, 6, 7, 8],
             serial: 0x1000_0000_0000_0009,
             address: Some("192.0.2.1:513".parse().unwrap()),
@@ -183,7 +186,10 @@ mod tests {
         for address in
             [None, Some("[2001:db8::7]:65535".parse().unwrap()), Some("10.0.0.1:1".parse().unwrap())]
         {
-            for kind in [ProbeKind::Reply, ProbeKind::Probe(ProbeFlags { nominate: false, moved: true })] {
+            for kind in [
+                ProbeKind::Reply,
+                ProbeKind::Probe(ProbeFlags { moved: true, aside: true, ..ProbeFlags::default() }),
+            ] {
                 let probe = Probe { kind, address, ..probe() };
                 assert_eq!(Probe::parse(&probe.encode(|_| [0; 16])), Ok(probe));
             }
@@ -199,7 +205,7 @@ mod tests {
             assert_eq!(Probe::parse(&changed), Err(Refusal::Foreign), "byte {at}");
         }
         let mut flags = bytes;
-        flags[20] = 4;
+        flags[20] = 8;
         assert_eq!(Probe::parse(&flags), Err(Refusal::Foreign));
         let mut reply = bytes;
         reply[0] = 6;

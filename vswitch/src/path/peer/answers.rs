@@ -6,6 +6,7 @@ use super::{Peer, Shared};
 use crate::path::{
     CandidateKind,
     nat::Seen,
+    schedule::Manner,
     track::Kind,
     via::{Origin, SocketId},
     view::PathReason,
@@ -28,6 +29,9 @@ impl Peer {
         if self.window.note(probe.serial) == crate::session::Verdict::Repeated {
             return shared.refusals.probe_repeated.one();
         }
+        if !shared.may_use(&origin, self.index) {
+            return shared.refusals.way_unknown.one();
+        }
         let known = self.place(&origin);
         let Some(back) = origin.back().or_else(|| known.map(|place| self.tracks[place].via)) else {
             return shared.refusals.way_unknown.one();
@@ -38,6 +42,9 @@ impl Peer {
         let seen = origin.token.is_none().then_some(origin.address);
         let reply = Probe { kind: ProbeKind::Reply, tag: self.tag_out, serial: probe.serial, address: seen };
         self.send(shared, back, reply, None);
+        if flags.aside {
+            return;
+        }
         if flags.nominate && !self.first {
             // Also a way that is not allowed yet: the reply ends the nomination, which is not said again when it is.
             self.nominated = Some(origin);
@@ -50,7 +57,7 @@ impl Peer {
         }
         if !track.alive() && track.last_sent().is_none_or(|sent| now >= sent + TRIGGER_PAUSE) {
             // Whatever was tried before: the peer's NAT is open for us there now.
-            track.restart(now);
+            track.restart(now, Manner::Plain);
         }
         if flags.nominate && !self.first {
             self.reconsider(shared, now, PathReason::Nominated);
@@ -80,6 +87,9 @@ impl Peer {
         origin: Origin,
         reply: &Probe,
     ) {
+        if shared.take_fresh(now, self.host, &origin, reply) {
+            return;
+        }
         let known = self.place(&origin).filter(|place| self.tracks[*place].waits_for(reply.serial));
         let place = match known {
             Some(place) => {

@@ -2,7 +2,7 @@
 
 use std::{
     collections::VecDeque,
-    net::{IpAddr, SocketAddr},
+    net::SocketAddr,
     time::{Duration, Instant},
 };
 
@@ -20,9 +20,9 @@ use crate::{
 
 /// Probes of a search that may still be answered: four seconds' worth.
 const ASKED_MAX: usize = 400;
-/// After candidates came, until a port search begins if no probe was answered: two probes of each burst, and a round trip on most paths. The bursts'
-/// later probes go on meanwhile, within the search's rate.
-const AFTER: Duration = Duration::from_millis(400);
+/// After candidates came, until a port search begins if no probe was answered: two probes of a host whose own NAT is the difficult one, and a round trip on most
+/// paths. The bursts' later probes go on meanwhile, within the search's rate.
+const AFTER: Duration = Duration::from_millis(200);
 /// Between searches for one peer, doubled each time up to an hour.
 const AGAIN: Duration = Duration::from_secs(60);
 /// How often one that is put off looks whether its turn has come.
@@ -142,19 +142,14 @@ impl Peer {
         let kinds =
             [CandidateKind::Observed, CandidateKind::Mapped, CandidateKind::Told, CandidateKind::Local];
         let of = |wanted: CandidateKind| {
-            self.tracks
-                .iter()
-                .filter(move |track| track.kind == Kind::Candidate(wanted))
-                .map(|track| track.via.address)
+            self.tracks.iter().filter(move |track| track.kind == Kind::Candidate(wanted))
         };
-        let global = |address: &SocketAddr| match address.ip() {
-            IpAddr::V4(ip) => !ip.is_private() && !ip.is_loopback() && !ip.is_link_local(),
-            IpAddr::V6(_) => false,
-        };
-        let outside = kinds.into_iter().flat_map(of).filter(global).collect();
-        let inside =
-            of(CandidateKind::Local).chain(of(CandidateKind::Observed)).map(|address| address.port());
-        (outside, inside.collect())
+        let outside = kinds.into_iter().flat_map(of).filter(|track| track.is_wide());
+        let inside = of(CandidateKind::Local).chain(of(CandidateKind::Observed));
+        (
+            outside.map(|track| track.via.address).collect(),
+            inside.map(|track| track.via.address.port()).collect(),
+        )
     }
 
     pub(in crate::path) fn uses(&self, socket: SocketId) -> bool {

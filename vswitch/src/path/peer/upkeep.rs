@@ -36,7 +36,7 @@ impl Peer {
         self.meet(shared, now);
     }
 
-    fn run_bursts(&mut self, shared: &mut Shared, now: Instant) {
+    pub(super) fn run_bursts(&mut self, shared: &mut Shared, now: Instant) {
         for place in 0..self.tracks.len() {
             while shared.may_probe(now)
                 && let Some(hops) = self.tracks[place].take_due(now)
@@ -94,7 +94,7 @@ impl Peer {
         }
         herald.tries += 1;
         herald.next = now + HERALD_EVERY;
-        let flags = ProbeFlags { nominate: self.first, moved: herald.moved };
+        let flags = ProbeFlags { nominate: self.first, moved: herald.moved, aside: false };
         if herald.tries >= HERALD_TRIES {
             self.herald = None;
         }
@@ -108,7 +108,7 @@ impl Peer {
         self.keep_at = (self.need == Need::InUse || self.relays_for).then(|| now + shared.own.interval.get());
         let chosen = self.chosen_place();
         if let Some(place) = chosen {
-            let flags = ProbeFlags { nominate: self.first, moved: false };
+            let flags = ProbeFlags { nominate: self.first, ..ProbeFlags::default() };
             self.probe(shared, now, place, flags, None);
         }
         let mut spares: Vec<usize> = Vec::new();
@@ -139,8 +139,11 @@ impl Peer {
         meet.at = now + (first * 2_u32.saturating_pow(meet.tries.min(8))).min(most);
         meet.tries += 1;
         shared.outputs.push_back(PathOutput::Tell(Event::MeetWanted { peer: self.host }));
+        self.asks_to_meet = true;
         // What failed may work now, also without a meeting, if it needs no NAT to be opened from both sides: the peer may have come back.
-        self.tracks.iter_mut().filter(|track| !track.needs_meeting()).for_each(|track| track.start(now));
+        let manner = self.manner();
+        let alone = self.tracks.iter_mut().filter(|track| !track.needs_meeting());
+        alone.for_each(|track| track.start(now, manner));
     }
 
     /// Asks what the host sees, on the way that works, else on all.
@@ -170,6 +173,7 @@ impl Peer {
             self.keep_at,
             self.meet.as_ref().map(|meet| meet.at),
             self.searches.at(),
+            self.vain.at(),
         ];
         tracks.chain(others.into_iter().flatten()).min()
     }

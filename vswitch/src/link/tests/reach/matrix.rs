@@ -70,7 +70,8 @@ fn symmetric_and_cone_meet_in_nineteen_of_twenty_searches_within_ten_seconds_and
             let spent = world.paths(at, of).search;
             assert!(spent.mappings <= 300 && spent.probes <= 1000, "{spent:?}");
             let (sockets, in_a_second) = world.spent(at, start);
-            assert!(sockets <= 289, "{sockets} sockets");
+            // The search's, the main one, and the one that asks which ports come next.
+            assert!(sockets <= 290, "{sockets} sockets");
             // The search with its bursts, and what members are asked beside it.
             assert!(in_a_second <= 115, "{in_a_second} probes in a second");
         }

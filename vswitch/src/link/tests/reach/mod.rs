@@ -5,4 +5,5 @@ mod hostile;
 mod matrix;
 mod relays;
 mod searches;
+mod spoiled;
 mod world;

@@ -54,11 +54,13 @@ pub(super) struct Host {
     pub(super) refusals: Arc<RefusalCounters>,
     pub(super) relayed: RelayCounters,
     /// Ports of the sockets of port searches.
-    sockets: BTreeMap<SocketId, u16>,
+    pub(super) sockets: BTreeMap<SocketId, u16>,
     next_port: u16,
     pub(super) received: Vec<(Instant, Vec<u8>)>,
     pub(super) events: Vec<(Instant, Event)>,
     pub(super) met: u32,
+    /// What its node is told of other hosts comes so much later.
+    pub(super) told_late: Duration,
 }
 
 #[derive(Debug, Clone, PartialEq, Eq, PartialOrd, Ord)]
@@ -205,6 +207,7 @@ impl World {
             received: Vec::new(),
             events: Vec::new(),
             met: 0,
+            told_late: Duration::ZERO,
         });
         self.hosts.len() - 1
     }

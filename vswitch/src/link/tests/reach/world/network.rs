@@ -3,7 +3,7 @@
 use super::*;
 
 impl World {
-    pub(super) fn elapsed(&self) -> Duration {
+    pub(in super::super) fn elapsed(&self) -> Duration {
         self.now - self.start
     }
 
@@ -78,7 +78,7 @@ impl World {
                 self.hosts[who].links.set_candidates(self.now, peer, &local.candidates(), Some(local.nat));
                 self.hosts[who].met += 1;
                 if answer {
-                    self.put(CONTROL, Item::Meeting { who: of, of: who, answer: false });
+                    self.meet(of, who, false);
                 }
             }
             Item::Datagram { from, to, inside: Some(host), datagram } => {
@@ -167,7 +167,8 @@ impl World {
                 }
                 Output::OpenSocket(id) => {
                     host.sockets.insert(id, host.next_port);
-                    host.next_port += 1;
+                    // As kernels do, none beside the last: a NAT that finds a port spoiled may give the one beside it.
+                    host.next_port = 40_000 + (host.next_port - 40_000 + 7_919) % 20_000;
                 }
                 Output::CloseSocket(id) => {
                     assert!(host.sockets.remove(&id).is_some(), "closed twice");
@@ -185,12 +186,30 @@ impl World {
             }
             Event::MeetWanted { peer } if self.meetings => {
                 if let Some(other) = self.hosts.iter().position(|host| host.id == *peer) {
-                    self.put(CONTROL, Item::Meeting { who: other, of: number, answer: true });
+                    self.meet(other, number, true);
+                }
+            }
+            Event::CandidatesChanged if self.meetings => {
+                // Node tells all that it has links with.
+                let is_wanted =
+                    |link: &LinkSnapshot| matches!(link.state, LinkState::Connecting | LinkState::Up);
+                let links = self.hosts[number].links.snapshot(self.now);
+                let concerned: Vec<HostId> =
+                    links.iter().filter(|link| is_wanted(link)).map(|link| link.peer).collect();
+                for other in 0..self.hosts.len() {
+                    if concerned.contains(&self.hosts[other].id) {
+                        self.meet(other, number, true);
+                    }
                 }
             }
             _ => {}
         }
         self.hosts[number].events.push((self.now, event));
+    }
+
+    /// `who` will be told where `of` is.
+    fn meet(&mut self, who: usize, of: usize, answer: bool) {
+        self.put(CONTROL + self.hosts[who].told_late, Item::Meeting { who, of, answer });
     }
 
     pub(super) fn frame_to(&mut self, number: usize, peer: PeerIndex, network: NetworkId, frame: &[u8]) {

@@ -282,7 +282,11 @@ mod tests {
             circuits.tries.insert(HostId::random(), Try::Both { circuit });
         }
         assert!(circuits.are_enough());
-        assert_eq!(circuits.next_at(|_| Some(WAITED_FIRST)), None, "a time that has passed would be asked for without end");
+        assert_eq!(
+            circuits.next_at(|_| Some(WAITED_FIRST)),
+            None,
+            "a time that has passed would be asked for without end"
+        );
         let done = *circuits.tries.keys().find(|host| **host != waiting).unwrap();
         circuits.ended(&done);
         assert_eq!(circuits.next_at(|_| Some(WAITED_FIRST)), Some(WAITED_FIRST));

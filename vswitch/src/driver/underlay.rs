@@ -105,9 +105,9 @@ mod tests {
         let mut others = Sockets::new();
         let to = std::net::UdpSocket::bind("[::1]:0").unwrap();
         let via = Via::direct(to.local_addr().unwrap());
-        assert_eq!(Out { own: &own, others: &others }.send(&via, None, b"x"), Transmitted::Failed);
+        assert_eq!(Out::plain(&own, &others).send(&via, None, b"x"), Transmitted::Failed);
         others.insert(SocketId::SECOND, Arc::clone(&second));
-        assert_eq!(Out { own: &own, others: &others }.send(&via, None, b"x"), Transmitted::Sent);
+        assert_eq!(Out::plain(&own, &others).send(&via, None, b"x"), Transmitted::Sent);
         assert_eq!(to.recv_from(&mut [0; 8]).unwrap(), (1, second.local_addr()));
     }
 

@@ -220,7 +220,7 @@ impl World {
             }
             self.dial(at);
             if self.hosts[at].pace.is_due(time) && !self.hosts[at].neighbours.is_empty() {
-                let up = self.to_ask(at);
+                let up = self.whom_to_ask(at);
                 let peer = up[below(&mut self.rng, up.len())];
                 self.exchange(at, peer);
             }
@@ -228,7 +228,7 @@ impl World {
     }
 
     /// As the driver does.
-    fn to_ask(&mut self, at: usize) -> Vec<usize> {
+    fn whom_to_ask(&mut self, at: usize) -> Vec<usize> {
         let host = &mut self.hosts[at];
         let up: Vec<usize> = host.neighbours.keys().copied().collect();
         host.near_is_next = !host.near_is_next;

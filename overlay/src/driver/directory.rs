@@ -111,7 +111,7 @@ impl Driver {
             self.spread_record();
         }
         if self.pace.is_due(now) {
-            let up = self.to_ask();
+            let up = self.whom_to_ask();
             if !up.is_empty() {
                 let chosen = up[below(&mut self.rng, up.len())];
                 self.exchange_with(chosen);
@@ -120,7 +120,7 @@ impl Driver {
     }
 
     /// Whom to ask for records: in turn one that is near, who knows this host's other neighbours, and any, who knows the rest.
-    fn to_ask(&mut self) -> Vec<HostId> {
+    fn whom_to_ask(&mut self) -> Vec<HostId> {
         let up: Vec<HostId> = self.peers.up().collect();
         self.near_is_next = !self.near_is_next;
         if self.near_is_next {

@@ -130,6 +130,7 @@ pub async fn run(args: &NodeArgs, output: Output) -> Result<Exit, Failure> {
 
     let (ending, ends) = watch::channel(false);
     let (servers, api_tcp) = serve(&node, dir.path(), ends).await?;
+    let kept = store.clone();
     let keeper =
         Keeper { config: config.clone(), keys, store, overlay: overlay.clone(), topologies, members, fatal };
     // Whatever the overlay decided before anybody listened is looked at first.
@@ -168,6 +169,7 @@ pub async fn run(args: &NodeArgs, output: Output) -> Result<Exit, Failure> {
         if let Some(member) = member {
             member.stop().await;
         }
+        inbound::keep(&overlay, &kept).await;
         overlay.shutdown().await;
     };
     if tokio::time::timeout(END_WITHIN, end).await.is_err() {

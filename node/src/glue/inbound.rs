@@ -21,7 +21,8 @@ use crate::state::store::{Change, Room, Store};
 /// Streams to machines served at once: each is a session of a person or a script.
 const STREAMS_MAX: usize = 256;
 
-/// How long what is known waits to be kept after somebody connected: where many do at once, one writing is enough.
+/// How long what is known waits to be kept when somebody connects so soon after another: the first is written down at once, and where many
+/// connect, one more writing is enough for all.
 const KEEP_WITHIN: Duration = Duration::from_millis(500);
 
 /// The key of the overlay's state in its room.
@@ -58,15 +59,13 @@ impl Inbound {
     pub async fn run(mut self) {
         // What was kept from an earlier run.
         self.topologies.renew().await;
-        let mut keep_at: Option<Instant> = None;
+        let (mut keep_at, mut kept_at): (Option<Instant>, Option<Instant>) = (None, None);
         loop {
             let event = tokio::select! {
                 event = self.events.recv() => event,
                 () = until(keep_at) => {
-                    keep_at = None;
-                    if let Ok(state) = self.overlay.state().await {
-                        self.keep(&state).await;
-                    }
+                    (keep_at, kept_at) = (None, Some(Instant::now()));
+                    keep(&self.overlay, &self.store).await;
                     continue;
                 }
             };
@@ -83,7 +82,8 @@ impl Inbound {
                     }
                     // The overlay offers its state at its leisure; a node that is killed a second after it joined must know where to
                     // come back to.
-                    keep_at.get_or_insert_with(|| Instant::now() + KEEP_WITHIN);
+                    let next = kept_at.map_or_else(Instant::now, |kept| kept + KEEP_WITHIN);
+                    keep_at.get_or_insert(next);
                 }
                 Event::PeerDown(host) => tracing::info!(%host, "peer disconnected"),
                 Event::RecordChanged(host) => {
@@ -110,7 +110,7 @@ impl Inbound {
                 Event::DocumentRefused { kind, version, from, reason } if kind == topology::KIND.name => {
                     self.topologies.refuse(Refused { version, from, reason });
                 }
-                Event::StateChanged(state) => self.keep(&state).await,
+                Event::StateChanged(state) => keep_state(&self.store, &state).await,
                 _ => {}
             }
         }
@@ -181,20 +181,27 @@ impl Inbound {
             drop(place);
         });
     }
+}
 
-    async fn keep(&self, state: &OverlayState) {
-        let bytes = match serde_json::to_vec(state) {
-            Ok(bytes) => bytes,
-            Err(error) => return tracing::error!(%error, "the overlay's state cannot be written down"),
-        };
-        let change = Change { room: Room::Overlay, key: STATE_KEY.to_owned(), value: Some(bytes) };
-        let store = self.store.clone();
-        let written = tokio::task::spawn_blocking(move || store.write(&[change])).await;
-        match written {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => tracing::error!(%error, "the overlay's state could not be kept"),
-            Err(error) => tracing::error!(%error, "the store's thread ended"),
-        }
+/// Writes down what the overlay knows now, where the next life of this node looks for it.
+pub async fn keep(overlay: &Overlay, store: &Store) {
+    if let Ok(state) = overlay.state().await {
+        keep_state(store, &state).await;
+    }
+}
+
+async fn keep_state(store: &Store, state: &OverlayState) {
+    let bytes = match serde_json::to_vec(state) {
+        Ok(bytes) => bytes,
+        Err(error) => return tracing::error!(%error, "the overlay's state cannot be written down"),
+    };
+    let change = Change { room: Room::Overlay, key: STATE_KEY.to_owned(), value: Some(bytes) };
+    let store = store.clone();
+    let written = tokio::task::spawn_blocking(move || store.write(&[change])).await;
+    match written {
+        Ok(Ok(())) => {}
+        Ok(Err(error)) => tracing::error!(%error, "the overlay's state could not be kept"),
+        Err(error) => tracing::error!(%error, "the store's thread ended"),
     }
 }
 

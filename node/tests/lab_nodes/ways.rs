@@ -198,13 +198,14 @@ in_lab! {
         field.shape(STAR, "").await.unwrap();
         let (_, there) = field.network("pair", "h1", "h2").await.unwrap();
         field.over("h1", "h2", 1).await.unwrap();
-        let load = field.load("h1", "h2", there).unwrap();
+        // One connection may be content with what waits in the line; several are not.
+        let loads: Vec<_> = (0..4).map(|_| field.load("h1", "h2", there).unwrap()).collect();
         awaited("the relay refuses what is beyond its owner's rate", async || {
             Ok((refused(&field, "over_rate").await? > 0).then_some(()))
         })
         .await
         .unwrap();
-        load.end().unwrap();
+        loads.into_iter().for_each(|load| load.end().unwrap());
         // A third host would be one too many.
         field.network("other", "h1", "h3").await.unwrap();
         let third = field.ids["h3"].clone();

@@ -282,6 +282,10 @@ fn claims_are_renewed_in_time_and_those_of_silent_hosts_run_out() {
     let id = one.create(START, wish("office"), [1; 16], &[]).unwrap();
     join(&mut one, START, id, None);
     other.handle_items(START, &spread(&mut one), |_| true);
+    // What was heard is kept first.
+    let kept_at = one.poll_timeout().unwrap();
+    assert!(kept_at < later(START, RENEW_AFTER_S));
+    one.handle_timeout(kept_at);
     assert_eq!(one.poll_timeout(), Some(later(START, RENEW_AFTER_S)));
     one.handle_timeout(later(START, RENEW_AFTER_S));
     other.handle_items(later(START, RENEW_AFTER_S), &spread(&mut one), |_| true);

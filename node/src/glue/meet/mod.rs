@@ -22,7 +22,7 @@ pub mod whereabouts;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use consort_overlay::{CallError, HostId, Overlay, RpcRefusal, Stream};
 use consort_vswitch::path::{CandidateKind, NatKind, PathReason, PathView};
@@ -45,10 +45,6 @@ const MEETINGS_MAX: usize = 64;
 /// Meetings that the data plane asks for and that have just begun: each may be a dial, and where many hosts start together, or lie in an overrun network, all
 /// of them at once would keep each other from succeeding.
 const TURNS: usize = 6;
-
-/// How long a node that has just started lets its links find their ways without a meeting: it knows its peers from its earlier life, and where all of
-/// them start together, dials to those that are not there yet are the most of what keeps the others busy.
-const SETTLED_AFTER: Duration = Duration::from_millis(1_500);
 
 /// For how long a meeting keeps its turn: an answer takes a round trip or four, and a host that is away must not keep others waiting.
 const TURN: Duration = Duration::from_secs(2);
@@ -94,7 +90,6 @@ pub struct Meet {
     pub ways: Ways,
     state: Arc<Mutex<State>>,
     turns: Arc<Semaphore>,
-    started: Instant,
     own: watch::Sender<Whereabouts>,
     /// Explanations for other members.
     explaining: Arc<Semaphore>,
@@ -154,7 +149,6 @@ impl Meet {
             ways,
             state: Arc::default(),
             turns: Arc::new(Semaphore::new(TURNS)),
-            started: Instant::now(),
             own,
             explaining: Arc::new(Semaphore::new(facts::EXPLAINING_MAX)),
             hearing: Arc::new(Semaphore::new(NOTES_MAX)),
@@ -308,7 +302,6 @@ impl Meet {
     /// The same when it is this one's turn, unless a way was found meanwhile without it.
     async fn meet_in_turn(&self, host: HostId) -> bool {
         let had_a_way = self.has_another_way(host);
-        tokio::time::sleep(SETTLED_AFTER.saturating_sub(self.started.elapsed())).await;
         // The semaphore is never closed.
         let turn = self.turns.acquire().await.ok();
         if !had_a_way && self.has_another_way(host) {

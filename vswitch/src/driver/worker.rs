@@ -276,6 +276,8 @@ impl Worker {
         let mut runs = 0;
         while runs < RUNS_PER_TURN {
             let asked = self.asked;
+            // What comes while this turn lasts may be sealed with keys that were agreed in it.
+            self.routes.refresh();
             let taken = self.receive_once(now, socket, asked);
             self.deliver(now);
             self.asked = if taken < asked { taken.max(RUNS_ASKED_MIN) } else { RECEIVE_MAX.min(2 * asked) };

@@ -1,7 +1,7 @@
 //! Records of other hosts, kept for this node's next life: of those it shares a network with, so that a node that starts again knows at once where
 //! they are and by which key, and asks nobody.
 //!
-//! Kept soon after this host wants others, and ever more seldom after that, down to once in [`EVERY`]: what is known of them may come late, and a record
+//! Kept soon after this host wants others, and ever more seldom after that, down to once in `EVERY`: what is known of them may come late, and a record
 //! is good for minutes only. Owns: when and which. Refuses to know what a record says; the overlay looks at each anew.
 
 use std::collections::BTreeSet;

@@ -1,7 +1,7 @@
 //! A worker: one thread that moves frames between its share of TAP queues and its UDP socket.
 //!
 //! A turn takes what is there, in bounded portions, so that one busy queue does not starve another ([`READS_PER_TURN`],
-//! [`SENT_BYTES_PER_TURN`], [`RECEIVES_PER_TURN`]); what it gathered leaves at the end of each portion, so nothing waits for
+//! [`SENT_BYTES_PER_TURN`], [`RUNS_PER_TURN`]); what it gathered leaves at the end of each portion, so nothing waits for
 //! more to come. What ports gave waits in a [`Backlog`], where flows take turns.
 
 use std::{

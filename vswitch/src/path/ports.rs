@@ -1,4 +1,4 @@
-//! When a host seeks ports: searches ([`search`](super::search)) and fresh ports ([`fresh`](super::fresh)) begin and end here, one of each at a time.
+//! When a host seeks ports: searches ([`super::search`]) and fresh ports ([`super::fresh`]) begin and end here, one of each at a time.
 
 use std::time::Instant;
 

@@ -3,7 +3,7 @@
 //! Version (1 byte), then postcard; trailing bytes refused. That is all: the overlay says who sent it, and a lost answer is asked for again when the
 //! data plane wants a meeting again.
 //!
-//! Where the two have a link, the same is said over it too, sealed, as a *note*: one byte ([`ASKS`] or [`ANSWERS`]), then the message. It comes through whenever any
+//! Where the two have a link, the same is said over it too, sealed, as a *note*: one byte (`ASKS` or `ANSWERS`), then the message. It comes through whenever any
 //! way of the link does, also while a host that moved has no control connection yet.
 
 use super::whereabouts::Whereabouts;

@@ -100,7 +100,9 @@ mod tests {
     #[test]
     fn an_address_says_by_which_ip_version_a_datagram_leaves() {
         let own = Socket::bind("127.0.0.1:0".parse().unwrap(), 1).unwrap().remove(0);
-        let Ok(mut second) = Socket::bind_beside("[::1]:0".parse().unwrap(), 1) else { return };
+        let Ok(mut second) = Socket::bind_beside("[::1]:0".parse().unwrap(), 1) else {
+            return eprintln!("SKIPPED: this computer has no IPv6 on its loopback device");
+        };
         let second = Arc::new(second.remove(0));
         let mut others = Sockets::new();
         let to = std::net::UdpSocket::bind("[::1]:0").unwrap();

@@ -12,7 +12,7 @@ pub mod relay;
 use crate::failure::{Exit, Failure};
 
 pub use links::args::LinksArgs;
-pub use links::plane::reexec;
+pub use links::reexec;
 
 /// `consort bench`
 #[derive(Debug, Clone, clap::Args)]

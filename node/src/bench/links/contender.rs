@@ -35,6 +35,8 @@ pub(super) enum Role {
     Bare,
     /// What the kernel does without encryption; ratios refer to it.
     Reference,
+    /// What a tunnel through user space takes at the least.
+    Floor,
     /// Our data planes.
     Ours,
     /// Another program.

@@ -19,7 +19,7 @@ use serde::Serialize;
 use super::args::{Ground, Plan};
 use super::contender::{Contender, Layer, Role};
 use super::traffic::{Ends, round_trips};
-use super::{peers, plane};
+use super::{floor, peers, plane};
 use crate::demo::stage::lab_failure;
 use crate::failure::Failure;
 
@@ -137,7 +137,7 @@ impl Field {
         self.contenders.iter().try_for_each(|contender| self.connected(contender).map_err(lab_failure))
     }
 
-    /// The bare wire, the kernel, us, and the other programs.
+    /// The bare wire, the kernel, the least a tunnel takes, us, and the other programs.
     fn contend(&mut self, plan: &Plan, mut links: [Netlink; 2], wire: [Ipv4Addr; 2]) -> Result<(), Failure> {
         for (side, link) in links.iter_mut().enumerate() {
             let vxlan = Vxlan { id: 42, local: wire[side], remote: wire[1 - side], port: VXLAN_PORT };
@@ -148,6 +148,7 @@ impl Field {
         self.contenders = vec![
             Contender::of_the_kernel("bare wire", Role::Bare, Layer::Underlay, wire),
             Contender::of_the_kernel("kernel VXLAN", Role::Reference, Layer::Ethernet, VXLAN_ADDRESSES),
+            floor::start(&self.hosts, &mut links, wire)?,
             plane::linked(plan, &self.hosts, &mut links, wire)?,
         ];
         self.contenders.iter().try_for_each(|contender| self.connected(contender).map_err(lab_failure))?;

@@ -3,7 +3,7 @@
 //! ```text
 //!  outside: run ──▶ lab (own namespaces) ──▶ inside: run
 //!                                              args         what was asked for, checked
-//!                                              field        hosts, wire or middle box, contenders: the kernel, us (plane), others (peers)
+//!                                              field        hosts, wire or middle box, contenders: the kernel, a plain tunnel (floor), us (plane), others (peers)
 //!                                              calibration  what the middle box does by itself
 //!                                              turn         one contender measured, by the generators in traffic
 //!                                              report, bar  medians, ratios, where we stand
@@ -18,13 +18,15 @@ mod calibration;
 mod contender;
 mod field;
 mod figures;
+mod floor;
 mod peers;
-pub(super) mod plane;
+mod plane;
 mod report;
 mod traffic;
 mod turn;
 
 use std::ffi::OsString;
+use std::process::ExitCode;
 use std::time::Duration;
 
 use consort_lab::enter::{self, Entry};
@@ -37,6 +39,11 @@ use args::{LinksArgs, Measure, Plan};
 use contender::Role;
 use field::{Absent, Field};
 use report::Report;
+
+/// Runs a process of the benchmark if that is what this one was started for; before any thread exists.
+pub fn reexec(argv: &[OsString]) -> Option<ExitCode> {
+    plane::reexec(argv).or_else(|| floor::reexec(argv))
+}
 
 /// Runs the measurement, in a lab of its own.
 pub(super) fn run(args: &LinksArgs, json: bool) -> Result<Exit, Failure> {

@@ -32,7 +32,7 @@ const DEVICES: [&str; 2] = ["consort0", "consort1"];
 const PORT: u16 = 7441;
 const NETWORK: NetworkId = NetworkId(*b"consort bench ..");
 /// What IPv4, UDP, our datagram and the inner Ethernet header leave of the wire's MTU.
-const LINKED_MTU: u16 = 1500 - 20 - 8 - 36 - 14;
+pub(super) const LINKED_MTU: u16 = 1500 - 20 - 8 - 36 - 14;
 /// As a bridge's.
 const LOCAL_MTU: u16 = 1500;
 /// No grant runs out while it is measured.
@@ -53,8 +53,8 @@ pub(super) fn linked(
         let mut command = host.command(reexec::program());
         command.args([PLANE, LINKED]).args(threads(plan));
         command.args([side.to_string(), wire[side].to_string(), wire[1 - side].to_string()]);
-        daemons.push(Daemon::in_host(ready(command)?).map_err(lab_failure)?);
-        set_up(link, DEVICES[0], side, LINKED_MTU)?;
+        daemons.push(daemon(command)?);
+        set_up(link, DEVICES[0], side, LINKED_MTU, ADDRESSES[side])?;
     }
     Ok(contender(daemons))
 }
@@ -71,7 +71,7 @@ pub(super) fn local(
     let daemon = Daemon::plain(ready(command)?);
     for (side, (host, link)) in hosts.iter().zip(links).enumerate() {
         own.move_link(DEVICES[side], host.netns()).map_err(lab_failure)?;
-        set_up(link, DEVICES[side], side, LOCAL_MTU)?;
+        set_up(link, DEVICES[side], side, LOCAL_MTU, ADDRESSES[side])?;
     }
     Ok(contender(vec![daemon]))
 }
@@ -80,7 +80,12 @@ fn threads(plan: &Plan) -> [String; 3] {
     [plan.workers, plan.queues, plan.busy_poll].map(|count| count.to_string())
 }
 
-/// Starts a data plane and waits until it says that it stands.
+/// Starts one end in its host and waits until it says that it stands.
+pub(super) fn daemon(command: Command) -> Result<Daemon, Failure> {
+    Daemon::in_host(ready(command)?).map_err(lab_failure)
+}
+
+/// Starts a process and waits until it says that it stands.
 fn ready(mut command: Command) -> Result<Child, Failure> {
     let mut process = command.stdout(Stdio::piped()).spawn().map_err(lab_failure)?;
     let mut said = String::new();
@@ -94,10 +99,17 @@ fn ready(mut command: Command) -> Result<Child, Failure> {
     Err(lab_failure("a data plane did not start"))
 }
 
-fn set_up(link: &mut Netlink, device: &str, side: usize, mtu: u16) -> Result<(), Failure> {
+/// Gives the device of one side its addresses and switches it on.
+pub(super) fn set_up(
+    link: &mut Netlink,
+    device: &str,
+    side: usize,
+    mtu: u16,
+    address: Ipv4Addr,
+) -> Result<(), Failure> {
     link.set_link_address(device, mac(side).0).map_err(lab_failure)?;
     link.set_mtu(device, mtu.into()).map_err(lab_failure)?;
-    bring_up(link, device, ADDRESSES[side], 24)
+    bring_up(link, device, address, 24)
 }
 
 fn contender(daemons: Vec<Daemon>) -> Contender {
@@ -112,7 +124,7 @@ fn contender(daemons: Vec<Daemon>) -> Contender {
 }
 
 /// Runs a data plane if that is what this process was started for; before any thread exists.
-pub fn reexec(argv: &[OsString]) -> Option<ExitCode> {
+pub(super) fn reexec(argv: &[OsString]) -> Option<ExitCode> {
     if argv.first()? != PLANE {
         return None;
     }
@@ -198,10 +210,15 @@ fn port(side: usize) -> PortConfig {
 }
 
 fn serve(plane: &DataPlane, events: EventReceiver) -> Ended {
-    println!("ready");
-    std::io::stdout().flush()?;
+    say_ready()?;
     accept_all(plane, events);
     Ok(())
+}
+
+/// What [`ready`] waits for.
+pub(super) fn say_ready() -> std::io::Result<()> {
+    println!("ready");
+    std::io::stdout().flush()
 }
 
 /// Every grant is good here: there are but two hosts.

@@ -56,6 +56,45 @@ impl Entry {
     }
 }
 
+/// What the plain tunnel, which does nothing but the system calls, stands at where the bar speaks of us: nobody's program between a TAP and a
+/// UDP socket does better here by these calls.
+#[derive(Debug, Serialize)]
+struct OfFloor {
+    /// Its rate of one TCP flow, of the reference's.
+    tcp_of_reference: Option<f64>,
+    /// What it adds to the bare wire's idle round trip, in microseconds.
+    idle_added_p50_us: Option<f64>,
+    /// Our rate, of its.
+    tcp_ours: Option<f64>,
+}
+
+impl OfFloor {
+    fn of(report: &Report) -> Option<Self> {
+        let floor = report.entries.iter().find(|entry| entry.role == Role::Floor)?;
+        let of = |role, figure| Some(floor.median(figure)? / report.of_role(role, figure)?);
+        let bare = report.of_role(Role::Bare, Figure::IdleP50);
+        Some(Self {
+            tcp_of_reference: of(Role::Reference, Figure::TcpOne),
+            idle_added_p50_us: floor.median(Figure::IdleP50).zip(bare).map(|(floor, bare)| floor - bare),
+            tcp_ours: of(Role::Ours, Figure::TcpOne).map(f64::recip),
+        })
+    }
+
+    fn for_people(&self) -> String {
+        let tcp = self.tcp_of_reference.zip(self.tcp_ours);
+        let tcp = tcp.map(|(floor, ours)| {
+            format!("{floor:.2} × the reference's rate of one flow (we {ours:.2} × its own)")
+        });
+        let idle = self.idle_added_p50_us.map(|added| format!("adds {added:.0} µs to an idle round trip"));
+        let parts: Vec<String> = tcp.into_iter().chain(idle).collect();
+        if parts.is_empty() {
+            String::new()
+        } else {
+            format!("the plain tunnel, system calls alone: {}\n", parts.join("; "))
+        }
+    }
+}
+
 /// All turns of all.
 #[derive(Debug, Default)]
 pub(super) struct Report {
@@ -110,6 +149,8 @@ pub(super) struct Finished {
     contenders: Vec<Row>,
     absent: Vec<Absent>,
     ours_of_best_layer2_peer: BTreeMap<&'static str, AgainstBest>,
+    /// Where the plain tunnel took part.
+    of_floor: Option<OfFloor>,
     bar: Vec<Stand>,
 }
 
@@ -144,6 +185,7 @@ impl Report {
                 / self.machine.busy.as_secs_f64().max(f64::MIN_POSITIVE),
             contenders: self.entries.iter().map(|entry| self.row(entry)).collect(),
             ours_of_best_layer2_peer: self.against_best(),
+            of_floor: OfFloor::of(&self),
             bar: bar::stands(plan.ground, &self),
             calibration: self.calibration,
             wake_ups_p50_us: (!self.wake_ups.is_empty()).then(|| median(&self.wake_ups)),
@@ -232,6 +274,9 @@ impl Finished {
         }
         for Absent { contender, reason } in &self.absent {
             text += &format!("{contender} did not take part: {reason}\n");
+        }
+        if let Some(floor) = &self.of_floor {
+            text += &floor.for_people();
         }
         if !self.bar.is_empty() {
             text += &table(

@@ -44,7 +44,9 @@ pub(super) struct Searches {
 impl Searches {
     /// Both ends know of each other now.
     pub(super) fn met(&mut self, now: Instant) {
-        self.at = Some(now + AFTER);
+        // The two may meet several times at once, by the link and by the control plane: one search follows from it, and is not put off by each.
+        let at = now + AFTER;
+        self.at = Some(self.at.map_or(at, |before| before.min(at)));
         self.put_off = false;
     }
 

@@ -43,7 +43,9 @@ impl Peer {
 
     pub(super) fn run_bursts(&mut self, shared: &mut Shared, now: Instant) {
         for place in 0..self.tracks.len() {
-            while shared.may_probe(now)
+            // Only what is due takes from the rate: a port search is held up by each.
+            while self.tracks[place].is_due(now)
+                && shared.may_probe(now)
                 && let Some(hops) = self.tracks[place].take_due(now)
             {
                 self.probe(shared, now, place, ProbeFlags::default(), hops);
@@ -206,5 +208,37 @@ impl Peer {
             self.vain.at(),
         ];
         tracks.chain(others.into_iter().flatten()).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, time::Duration};
+
+    use crate::{
+        HostId,
+        entropy::Entropy,
+        link::{Now, RefusalCounters},
+        path::{Candidate, Need, Paths},
+        session::{SharedSecret, StaticSecret},
+        testing,
+    };
+
+    #[test]
+    fn what_is_looked_at_and_not_due_takes_nothing_from_the_rate() {
+        let (now, peer) = (testing::now(), testing::peer(1));
+        let (secret, shared) = (StaticSecret::new([1; 32]), SharedSecret::new([9; 32]));
+        let begun = Now { at: now, wall_nanos: 1 };
+        let refusals = Arc::<RefusalCounters>::default();
+        let mut paths = Paths::new(secret, shared, Entropy::new([1; 32]), refusals, begun);
+        paths.set_peer(now, peer, HostId::random(), &StaticSecret::new([2; 32]).public());
+        let candidates = [1_u8, 2, 3].map(|last| Candidate::local(([10, 0, 0, last], 9).into()));
+        paths.set_candidates(now, peer, &candidates, None);
+        paths.set_need(now, peer, Need::Wanted);
+        for millis in 0..50 {
+            let now = now + Duration::from_millis(millis);
+            paths.with(now, peer, |peer, shared, now| peer.handle_timeout(shared, now));
+        }
+        assert_eq!(paths.shared.beside, 3, "one probe to each candidate");
     }
 }

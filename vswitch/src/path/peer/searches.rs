@@ -102,7 +102,7 @@ impl Peer {
     pub(in crate::path) fn meet_for_search(&mut self, now: Instant) {
         self.searches.put_off = false;
         let tries = self.meet.as_ref().map_or(0, |meet| meet.tries);
-        self.meet = Some(Meet { at: now, tries });
+        self.meet = Some(Meet::new(now, tries));
     }
 
     pub(in crate::path) fn search_began(&mut self, now: Instant) {

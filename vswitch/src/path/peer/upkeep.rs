@@ -84,11 +84,11 @@ impl Peer {
         if self.tracks.iter().all(|track| !track.alive()) {
             // Nothing answers: everything is tried again, and the peer's node asked where it is now.
             self.start(now, true);
-            self.meet = Some(Meet { at: now, tries: 0 });
+            self.meet = Some(Meet::new(now, 0));
         } else if self.direct && !self.settled() {
             // A relay carries what went directly a moment ago.
             self.start(now, false);
-            self.meet = Some(Meet { at: now, tries: 0 });
+            self.meet = Some(Meet::after_loss(now));
         }
     }
 
@@ -157,14 +157,18 @@ impl Peer {
         let alive = self.tracks.iter().any(Track::alive);
         let Some(meet) = self.meet.as_mut().filter(|meet| meet.at <= now) else { return };
         if let Some(ends) = self.searches.ends(now)
-            && !alive
+            && (!alive || meet.soon > 0 && meet.tries > 0)
         {
             // A meeting would make both ends spend the search's rate on what was tried already.
             meet.at = ends;
             return;
         }
-        let (first, most) =
-            if alive { (UPGRADE_AGAIN, UPGRADE_AGAIN_MAX) } else { (MEET_AGAIN, MEET_AGAIN_MAX) };
+        let (first, most) = if alive && meet.soon == 0 {
+            (UPGRADE_AGAIN, UPGRADE_AGAIN_MAX)
+        } else {
+            (MEET_AGAIN, MEET_AGAIN_MAX)
+        };
+        meet.soon = meet.soon.saturating_sub(1);
         meet.at = now + (first * 2_u32.saturating_pow(meet.tries.min(8))).min(most);
         meet.tries += 1;
         shared.outputs.push_back(PathOutput::Tell(Event::MeetWanted { peer: self.host }));

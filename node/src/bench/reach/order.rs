@@ -143,7 +143,7 @@ mod tests {
 
     #[test]
     fn nobody_waits_as_long_as_there_is_another_pair() {
-        // 36 pairs search for eight seconds each, 108 take two: searches wait for each other at the end, if at all.
+        // 30 pairs search for eight seconds each, 114 take two: searches wait for each other at the end, if at all.
         let (done, end) = all(&kinds::USUAL);
         let busy: u64 =
             done.iter().map(|(place, _)| if searcher(&kinds::USUAL, *place).is_some() { 8 } else { 2 }).sum();

@@ -1,4 +1,4 @@
-//! Links, addresses and routes of this network namespace, by rtnetlink (RFC 3549, `linux/rtnetlink.h`).
+//! Links, addresses, routes and neighbours of this network namespace, by rtnetlink (RFC 3549, `linux/rtnetlink.h`).
 //!
 //! | message | offset | size | field |
 //! |---|---|---|---|
@@ -8,6 +8,7 @@
 //! | link | 16 | 16 | family, pad, type (2), index (4), flags (4), change (4) |
 //! | address | 16 | 8 | family, prefix length, flags, scope, index (4) |
 //! | route | 16 | 12 | family, destination and source length, tos, table, protocol, scope, type, flags (4) |
+//! | neighbour | 16 | 12 | family, pad (3), index (4), state (2), flags, type |
 //! | attribute | 0, 2 | 2, 2 | length with these four bytes, type; then the value, padded to 4 |
 //!
 //! One request is in flight at a time, and its answer is read to the end before the next; the kernel is trusted to answer. Lengths
@@ -31,13 +32,21 @@ const NEW_ADDRESS: u16 = 20;
 const DELETE_ADDRESS: u16 = 21;
 const GET_ADDRESS: u16 = 22;
 const NEW_ROUTE: u16 = 24;
+const NEW_NEIGHBOUR: u16 = 28;
+const GET_NEIGHBOUR: u16 = 30;
 const ERROR: u16 = 2;
 const DONE: u16 = 3;
 
 const REQUEST: u16 = 1;
 const ACKNOWLEDGE: u16 = 4;
 const DUMP: u16 = 0x300;
-const CREATE_OR_REPLACE: u16 = 0x400 | 0x100;
+const REPLACE: u16 = 0x100;
+const CREATE_OR_REPLACE: u16 = 0x400 | REPLACE;
+
+/// Nobody has answered yet, or nobody did (`NUD_INCOMPLETE`, `NUD_FAILED`).
+const UNANSWERED: u16 = 0x01 | 0x20;
+/// Known, and to be checked when it is used next (`NUD_STALE`).
+const STALE: u16 = 0x04;
 
 /// The IPv6 address is taken as unique (`IFA_F_NODAD`).
 const NO_DUPLICATE_DETECTION: u8 = 2;
@@ -95,6 +104,18 @@ fn link_body(index: u32, flags: u32, change: u32) -> Vec<u8> {
     body.extend_from_slice(&flags.to_ne_bytes());
     body.extend_from_slice(&change.to_ne_bytes());
     body
+}
+
+fn neighbour_body(index: u32, address: IpAddr, state: u16) -> Vec<u8> {
+    let mut body = vec![family(address), 0, 0, 0];
+    body.extend_from_slice(&index.to_ne_bytes());
+    body.extend_from_slice(&state.to_ne_bytes());
+    body.extend_from_slice(&[0; 2]);
+    body
+}
+
+fn read_neighbour_state(body: &[u8]) -> Option<u16> {
+    Some(u16::from_ne_bytes(body.get(8..10)?.try_into().ok()?))
 }
 
 fn octets(address: IpAddr) -> Vec<u8> {
@@ -205,6 +226,39 @@ impl Netlink {
             message = message.attribute(1, &octets(destination));
         }
         self.ask(message, |_, _| {})
+    }
+
+    /// Tells the kernel where a neighbour is, if it has asked and nobody has answered: what waits for the answer goes out at once, where the kernel itself would
+    /// ask again a second later. False if it has not asked, or knows already.
+    ///
+    /// # Errors
+    /// The kernel's.
+    pub fn answer_for(&mut self, index: u32, address: IpAddr, mac: [u8; 6]) -> io::Result<bool> {
+        let octets = octets(address);
+        let question =
+            Message::new(GET_NEIGHBOUR, 0, &neighbour_body(index, address, 0)).attribute(1, &octets);
+        let mut state = 0;
+        let asked = self.ask(question, |kind, body| {
+            if kind == NEW_NEIGHBOUR {
+                state = read_neighbour_state(body).unwrap_or(0);
+            }
+        });
+        match asked {
+            Err(error) if error.kind() == io::ErrorKind::NotFound => return Ok(false),
+            asked => asked?,
+        }
+        if state & UNANSWERED == 0 {
+            return Ok(false);
+        }
+        let answer =
+            Message::new(NEW_NEIGHBOUR, ACKNOWLEDGE | REPLACE, &neighbour_body(index, address, STALE))
+                .attribute(1, &octets)
+                .attribute(2, &mac);
+        match self.ask(answer, |_, _| {}) {
+            // Nobody waits for it any more.
+            Err(error) if error.kind() == io::ErrorKind::NotFound => Ok(false),
+            answered => answered.map(|()| true),
+        }
     }
 
     /// Every link with its addresses.
@@ -335,6 +389,21 @@ mod tests {
         let lo = links.iter().find(|link| link.name == "lo").unwrap();
         assert_eq!(netlink.index("lo").unwrap(), lo.index);
         assert_eq!(netlink.index("no-such-link").unwrap_err().raw_os_error(), Some(19));
+    }
+
+    #[test]
+    fn a_neighbour_that_nobody_asked_for_is_not_told() {
+        let mut netlink = Netlink::open().unwrap();
+        let lo = netlink.index("lo").unwrap();
+        for address in ["192.0.2.1", "2001:db8::1"] {
+            assert!(
+                !netlink.answer_for(lo, address.parse().unwrap(), [2, 0, 0, 0, 0, 1]).unwrap(),
+                "{address}"
+            );
+        }
+        let body = neighbour_body(7, IpAddr::from([192, 0, 2, 1]), UNANSWERED);
+        assert_eq!((body.len(), read_neighbour_state(&body)), (12, Some(UNANSWERED)));
+        assert_eq!(read_neighbour_state(&body[..9]), None);
     }
 
     #[test]

@@ -54,6 +54,9 @@ const MEET_AGAIN_MAX: Duration = Duration::from_secs(30);
 /// its own must have forgotten it: Linux keeps what was not answered for 30 s.
 const UPGRADE_AGAIN: Duration = Duration::from_secs(40);
 const UPGRADE_AGAIN_MAX: Duration = Duration::from_secs(300);
+/// Where a direct path has just been lost, so many meetings come sooner, as if there were no path: one end may have been told too early, or of an address that was no
+/// longer its peer's.
+const SOON_AFTER_LOSS: u32 = 3;
 
 /// After a doubt that came to nothing, until the next: while frames are sent that nobody has to answer, each costs some probes.
 const CALM: Duration = Duration::from_millis(400);
@@ -77,6 +80,19 @@ pub(crate) enum Need {
 struct Meet {
     at: Instant,
     tries: u32,
+    /// So many more come soon after each other though a relay carries the link.
+    soon: u32,
+}
+
+impl Meet {
+    fn new(at: Instant, tries: u32) -> Self {
+        Self { at, tries, soon: 0 }
+    }
+
+    /// A direct path was lost.
+    fn after_loss(now: Instant) -> Self {
+        Self { at: now, tries: 0, soon: SOON_AFTER_LOSS }
+    }
 }
 
 /// Traffic goes unanswered: does the path still work?
@@ -119,6 +135,8 @@ pub(super) struct Peer {
     chosen: Option<Origin>,
     reason: Option<PathReason>,
     nominated: Option<Origin>,
+    /// The number of the newest probe by which the peer said what it uses or that it has moved: ways differ in length, and what it said before may come after.
+    last_word: u64,
     serial: u64,
     window: Box<ReplayWindow>,
     replies: Bucket,
@@ -179,6 +197,7 @@ impl Peer {
             chosen: None,
             reason: None,
             nominated: None,
+            last_word: 0,
             serial: named.serial,
             window: Box::default(),
             replies: Bucket::new(now, REPLIES_PER_SECOND, REPLIES_AT_ONCE),
@@ -215,6 +234,8 @@ impl Peer {
             !matches!(track.kind, Kind::Candidate(_))
                 || new.iter().any(|new| new.address == track.via.address)
                 || chosen.is_some_and(|chosen| chosen.same(&track.origin))
+                // What a meeting has told is newer than a record that arrives meanwhile.
+                || !met && track.is_being_tried()
         };
         self.drop_tracks(shared, keep);
         if self.direct {
@@ -359,7 +380,7 @@ impl Peer {
         }
         self.start(now, false);
         if self.meet.is_none() && !self.settled() {
-            self.meet = Some(Meet { at: now + MEET_AFTER, tries: 0 });
+            self.meet = Some(Meet::new(now + MEET_AFTER, 0));
         }
         if need == Need::InUse {
             self.keep_at.get_or_insert(now);
@@ -392,6 +413,7 @@ impl Peer {
     /// The session goes on with another life of the peer: its probes are numbered anew.
     pub(super) fn reborn(&mut self) {
         *self.window = ReplayWindow::default();
+        self.last_word = 0;
     }
 
     /// What is sent gets no answer.

@@ -164,6 +164,16 @@ impl Track {
         self.phase = Phase::Burst(Burst::new(now, manner));
     }
 
+    /// Whether probes are under way, and none was answered.
+    pub(super) fn is_being_tried(&self) -> bool {
+        matches!(self.phase, Phase::Burst(_))
+    }
+
+    /// Whether [`Self::take_due`] has something.
+    pub(super) fn is_due(&self, now: Instant) -> bool {
+        matches!(&self.phase, Phase::Burst(burst) if burst.next_at().is_some_and(|at| at <= now))
+    }
+
     /// The burst's probe that is due, if one is: how many hops it lives.
     pub(super) fn take_due(&mut self, now: Instant) -> Option<Option<u8>> {
         match &mut self.phase {

@@ -90,6 +90,33 @@ pub const USUAL: [&str; 12] = [
     "udp-blocked",
 ];
 
+/// Kinds whose NAT gives each destination another port.
+const HARD: [&str; 4] =
+    ["address-symmetric", "symmetric-sequential", "symmetric-random", "carrier-symmetric"];
+
+/// Kinds that have one port for all, and let in nobody who comes from a port that was not spoken to.
+const FILTERING: [&str; 9] = [
+    "stateful",
+    "port-cone",
+    "port-cone-random",
+    "masquerade",
+    "masquerade-reject",
+    "masquerade-open",
+    "short-timeout",
+    "carrier",
+    "stateful-dual",
+];
+
+/// The side of a pair that opens mappings in search of a port, where nothing but a search can make the pair direct.
+#[must_use]
+pub fn searching_side(first: &str, second: &str) -> Option<Side> {
+    match (HARD.contains(&first), HARD.contains(&second)) {
+        (true, false) => FILTERING.contains(&second).then_some(Side::A),
+        (false, true) => FILTERING.contains(&first).then_some(Side::B),
+        _ => None,
+    }
+}
+
 /// The public host that founds the overlay.
 pub const FOUNDER: &str = "founder";
 /// The public host that relays.
@@ -102,7 +129,7 @@ const USUAL_LAN: &str = "192.168.1.0/24";
 const OTHER_LAN: &str = "192.168.2.0/24";
 
 /// Which end of a pair.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Side {
     /// The one that begins.
     A,
@@ -200,5 +227,20 @@ mod tests {
         let many = Case::parse(&case_of_many(&names, 2)).unwrap_or_else(|faults| panic!("{faults:?}"));
         assert_eq!(many.hosts.len(), 4 * ALL.len() + 2);
         assert!(USUAL.iter().all(|usual| names.contains(usual)));
+        assert!(HARD.iter().chain(&FILTERING).all(|special| names.contains(special)));
+    }
+
+    #[test]
+    fn the_side_behind_the_difficult_nat_opens_mappings_where_the_other_filters_by_port() {
+        assert_eq!(searching_side("symmetric-random", "port-cone"), Some(Side::A));
+        assert_eq!(searching_side("stateful", "address-symmetric"), Some(Side::B));
+        for (first, second) in [
+            ("symmetric-random", "symmetric-random"),
+            ("open", "symmetric-random"),
+            ("symmetric-random", "udp-blocked"),
+            ("port-cone", "masquerade"),
+        ] {
+            assert_eq!(searching_side(first, second), None, "{first} and {second}");
+        }
     }
 }

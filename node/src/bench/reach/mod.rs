@@ -10,6 +10,7 @@
 //! |---|---|
 //! | [`args`] | what was asked for |
 //! | [`kinds`] | the kinds of gateway of the matrix, as text of a case |
+//! | `order` | in which order pairs are measured, so that each search finds a host that may search |
 //! | [`crew`] | nodes on the hosts of a [`World`] |
 //! | [`pair`] | one pair, measured |
 //! | `pairs` | many pairs of the same two kinds at once, for what happens in parts of all cases |
@@ -28,6 +29,7 @@ pub mod faults;
 mod grown;
 mod idle;
 pub mod kinds;
+mod order;
 pub mod pair;
 mod pairs;
 mod report;
@@ -38,6 +40,7 @@ use std::collections::BTreeMap;
 use std::ffi::OsString;
 use std::process::Stdio;
 use std::sync::{Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use consort_lab::case::{Case, World};
 use consort_lab::enter::{self, Entry};
@@ -51,8 +54,12 @@ use crate::failure::{Exit, Failure};
 use args::ReachArgs;
 use crew::Crew;
 use kinds::{Lans, Side};
+use order::{Next, Order};
 use pair::{Measured, Patience};
 use report::Report;
+
+/// How long a pair of a matrix that searches for a port has at least: as long as a search may take, and the meeting before it.
+const SEARCH: Duration = Duration::from_secs(22);
 
 /// Labs with a fault that run at once: three keep two cores busy while nodes start, and leave them room while they wait.
 const FAULTS_AT_ONCE: usize = 3;
@@ -119,16 +126,27 @@ async fn matrix(kinds: &[&'static str], lans: Lans, patience: Patience) -> Resul
     let case = parse(&kinds::case(kinds, lans))?;
     let mut crew = crew_of(&case).await?;
     let mut report = Report::new(kinds.iter().map(ToString::to_string).collect());
-    // Along the diagonals: a host that has searched for a port has spent what its NAT bears for the next minute.
-    for distance in 0..kinds.len() {
-        for (row, first) in kinds.iter().enumerate() {
-            let column = (row + distance) % kinds.len();
-            let second = kinds[column];
-            let names = (kinds::host(Side::A, first), kinds::host(Side::B, second));
-            let measured = pair::measure(&mut crew, &names.0, &names.1, patience).await?;
-            eprintln!("{first} to {second}: {}", measured.in_words());
-            report.add(row, column, measured);
-        }
+    let (mut order, begun) = (Order::new(kinds), Instant::now());
+    loop {
+        let (row, column) = match order.next(begun.elapsed()) {
+            Next::Pair(place) => place,
+            Next::Wait(time) => {
+                tokio::time::sleep(time).await;
+                continue;
+            }
+            Next::Done => break,
+        };
+        let (first, second) = (kinds[row], kinds[column]);
+        let names = (kinds::host(Side::A, first), kinds::host(Side::B, second));
+        // How long a search took is told by the table; one that goes on is not cut off.
+        let patience = match kinds::searching_side(first, second) {
+            Some(_) => Patience::until_direct(patience.direct.max(SEARCH)),
+            None => patience,
+        };
+        let measured = pair::measure(&mut crew, &names.0, &names.1, patience).await?;
+        eprintln!("{first} to {second}: {}", measured.in_words());
+        order.measured(kinds, (row, column), begun.elapsed());
+        report.add(row, column, measured);
     }
     Ok(report)
 }

@@ -17,8 +17,11 @@ use crate::demo::stage::{awaited, lab_failure};
 use crate::failure::Failure;
 use crate::why::{Code, Explanation, Path};
 
-/// Between two tries of a frame, and two looks at the path.
+/// Between two tries of a frame, and two looks at the path at first.
 const STEP: Duration = Duration::from_millis(10);
+/// Later, the path is looked at once in such a part of the time that has passed (one in so many): each look costs the computer, on which all nodes run, more than a
+/// probe does, and looks at ten pairs a hundred times a second kept port searches from their rate.
+const LOOK_PART: u32 = 50;
 /// After so long with frames on another way it is asked whether a direct one can come at all, and then each time after as long.
 const HOPELESS_AFTER: Duration = Duration::from_secs(3);
 /// Causes that waiting does not mend.
@@ -58,11 +61,43 @@ pub struct Measured {
     pub first_frame_ms: Option<u64>,
     /// Until the path was direct.
     pub direct_ms: Option<u64>,
+    /// Until each end was seen to search for a port, where it did.
+    pub search_ms: [Option<u64>; 2],
     /// What `consort why` calls the cause, where the path is not direct.
     pub code: Option<Code>,
 }
 
 impl Measured {
+    /// How the path is now at both ends.
+    async fn look(
+        &mut self,
+        clients: &(Client, Client),
+        (own, peer): (&str, &str),
+        started: Instant,
+    ) -> Result<(), Failure> {
+        let here = entry(&clients.0, peer).await?;
+        self.way = here.as_ref().map_or(Path::None, |entry| entry.path);
+        self.note_search(0, here.as_ref(), started);
+        let is_direct_here = self.way == Path::Direct;
+        // The other end is asked only for what is not known yet.
+        let is_half_known = self.search_ms[0].is_some() && self.search_ms[1].is_none();
+        if self.direct_ms.is_none() && (is_direct_here || is_half_known) {
+            let there = entry(&clients.1, own).await?;
+            self.note_search(1, there.as_ref(), started);
+            if is_direct_here && there.is_some_and(|entry| entry.path == Path::Direct) {
+                self.direct_ms = Some(milliseconds(started.elapsed()));
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether an end searches by now.
+    fn note_search(&mut self, end: usize, entry: Option<&Peer>, started: Instant) {
+        if self.search_ms[end].is_none() && entry.is_some_and(|entry| entry.search.is_some()) {
+            self.search_ms[end] = Some(milliseconds(started.elapsed()));
+        }
+    }
+
     /// A line for who watches.
     #[must_use]
     pub fn in_words(&self) -> String {
@@ -74,7 +109,15 @@ impl Measured {
         };
         let ms = |value: Option<u64>| value.map_or_else(|| "never".to_owned(), |ms| format!("{ms} ms"));
         let code = self.code.map_or_else(String::new, |code| format!(" ({code})"));
-        format!("{way}{code}, first frame {}, direct {}", ms(self.first_frame_ms), ms(self.direct_ms))
+        let searches = match self.search_ms {
+            [None, None] => String::new(),
+            [here, there] => format!(", searching from {} and {}", ms(here), ms(there)),
+        };
+        format!(
+            "{way}{code}, first frame {}, direct {}{searches}",
+            ms(self.first_frame_ms),
+            ms(self.direct_ms)
+        )
     }
 }
 
@@ -108,17 +151,17 @@ pub async fn follow(
     patience: Patience,
 ) -> Result<(Measured, Conversation), Failure> {
     let started = conversation.begun;
-    let mut measured = Measured { way: Path::None, first_frame_ms: None, direct_ms: None, code: None };
-    let mut ask_after = HOPELESS_AFTER;
+    let mut measured =
+        Measured { way: Path::None, first_frame_ms: None, direct_ms: None, search_ms: [None; 2], code: None };
+    let (mut look_at, mut ask_after) = (Duration::ZERO, HOPELESS_AFTER);
     loop {
         let passed = started.elapsed();
         if measured.first_frame_ms.is_none() && conversation.answered().map_err(lab_failure)? {
             measured.first_frame_ms = Some(milliseconds(started.elapsed()));
         }
-        measured.way = way(&clients.0, peer).await?;
-        let is_direct = measured.way == Path::Direct && way(&clients.1, own).await? == Path::Direct;
-        if is_direct && measured.direct_ms.is_none() {
-            measured.direct_ms = Some(milliseconds(started.elapsed()));
+        if passed >= look_at {
+            measured.look(clients, (own, peer), started).await?;
+            look_at = passed + STEP.max(passed / LOOK_PART);
         }
         let (has_first, has_direct) = (measured.first_frame_ms.is_some(), measured.direct_ms.is_some());
         let mut is_settled = has_first && (has_direct || passed > patience.direct);
@@ -142,8 +185,12 @@ pub async fn follow(
 /// # Errors
 /// If the node does not answer.
 pub async fn way(client: &Client, peer: &str) -> Result<Path, Failure> {
+    Ok(entry(client, peer).await?.map_or(Path::None, |entry| entry.path))
+}
+
+async fn entry(client: &Client, peer: &str) -> Result<Option<Peer>, Failure> {
     let peers: Vec<Peer> = client.get("/v1/peers").await?;
-    Ok(peers.iter().find(|entry| entry.host == peer).map_or(Path::None, |entry| entry.path))
+    Ok(peers.into_iter().find(|entry| entry.host == peer))
 }
 
 /// What `consort why` says.

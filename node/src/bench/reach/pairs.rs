@@ -63,7 +63,7 @@ pub(super) async fn measure(
             let mut row = Row { first, second, pairs: Vec::new() };
             while let Some(outcome) = under_way.join_next().await {
                 let outcome = outcome.map_err(lab_failure)??;
-                eprintln!("{first} to {second}: {}", outcome.measured.in_words());
+                eprintln!("{first} to {second}: {}", outcome.in_words());
                 row.pairs.push(outcome);
             }
             rows.push(row);
@@ -87,6 +87,13 @@ async fn one(
 async fn spent(client: &Client, peer: &str) -> Result<Option<SearchCost>, Failure> {
     let peers: Vec<Peer> = client.get("/v1/peers").await?;
     Ok(peers.into_iter().find(|entry| entry.host == peer).and_then(|entry| entry.search))
+}
+
+impl Outcome {
+    fn in_words(&self) -> String {
+        let probes = |end: usize| self.spent[end].as_ref().map_or(0, |spent| spent.probes);
+        format!("{}; {} and {} probes", self.measured.in_words(), probes(0), probes(1))
+    }
 }
 
 impl Row {
@@ -142,6 +149,7 @@ mod tests {
                 way: if direct_ms.is_some() { Path::Direct } else { Path::Relay },
                 first_frame_ms: Some(50),
                 direct_ms,
+                search_ms: [None; 2],
                 code: None,
             },
             spent: [Some(SearchCost { searches: 1, probes, mappings: 288 }), None],

@@ -124,7 +124,13 @@ mod tests {
     #[test]
     fn a_table_says_how_and_how_soon() {
         let mut report = Report::new(vec!["x".into(), "y".into()]);
-        let direct = Measured { way: Path::Direct, first_frame_ms: Some(4), direct_ms: Some(9), code: None };
+        let direct = Measured {
+            way: Path::Direct,
+            first_frame_ms: Some(4),
+            direct_ms: Some(9),
+            search_ms: [None; 2],
+            code: None,
+        };
         let relay = Measured { way: Path::Relay, direct_ms: None, ..direct.clone() };
         report.add(0, 1, direct);
         report.add(1, 0, relay);

@@ -7,7 +7,7 @@
 //! Owns: names, addresses, settings, and what the kernel says of routes in use. Refuses to know networks and claims. Everything here
 //! waits for the kernel for a moment: call it where waiting is right.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::os::fd::{AsFd, OwnedFd};
@@ -46,6 +46,8 @@ pub(super) struct Device {
     pub(super) name: String,
     index: u32,
     addresses: BTreeSet<(IpAddr, u8)>,
+    /// Who is where on the network, as the kernel would have been told.
+    neighbours: BTreeMap<IpAddr, MacAddr>,
 }
 
 impl Device {
@@ -66,7 +68,8 @@ impl Device {
             .configure(index, Some(spec.mac.0), Some(spec.mtu.into()))
             .map_err(step("set the MAC address and the MTU of"))?;
         let notices = close_to_routers(&spec.name);
-        let mut device = Self { name: spec.name.clone(), index, addresses: BTreeSet::new() };
+        let mut device =
+            Self { name: spec.name.clone(), index, addresses: BTreeSet::new(), neighbours: BTreeMap::new() };
         device.readdress(spec.addresses.clone())?;
         netlink.up(index).map_err(step("bring up"))?;
         Ok((device, descriptors, notices))
@@ -75,6 +78,24 @@ impl Device {
     /// Whether it is there still.
     pub(super) fn is_there(&self) -> bool {
         netlink().is_ok_and(|mut netlink| netlink.index(&self.name).is_ok_and(|index| index == self.index))
+    }
+
+    /// Others that are on the network now. Where a program was quicker than the news of them, the kernel has asked for their Ethernet address and nobody has answered:
+    /// it is told now, instead of asking again after a second. Later questions the switch answers.
+    pub(super) fn meets(&mut self, neighbours: BTreeMap<IpAddr, MacAddr>) -> io::Result<()> {
+        let before = std::mem::replace(&mut self.neighbours, neighbours);
+        let is_new = |(address, mac): &(&IpAddr, &MacAddr)| before.get(*address) != Some(*mac);
+        let mut new = self.neighbours.iter().filter(is_new).peekable();
+        if new.peek().is_none() {
+            return Ok(());
+        }
+        let mut netlink = Netlink::open()?;
+        for (address, mac) in new {
+            if netlink.answer_for(self.index, *address, mac.0)? {
+                tracing::debug!(device = %self.name, %address, "a neighbour that was asked for is known now");
+            }
+        }
+        Ok(())
     }
 
     /// Gives the device these addresses and no others of those it was given.

@@ -24,7 +24,7 @@ impl Peer {
         now: Instant,
         origin: Origin,
         probe: &Probe,
-        flags: ProbeFlags,
+        mut flags: ProbeFlags,
     ) {
         if self.window.note(probe.serial) == crate::session::Verdict::Repeated {
             return shared.refusals.probe_repeated.one();
@@ -44,6 +44,11 @@ impl Peer {
         self.send(shared, back, reply, None);
         if flags.aside {
             return;
+        }
+        if flags.nominate || flags.moved {
+            let is_newest = probe.serial > self.last_word;
+            self.last_word = self.last_word.max(probe.serial);
+            (flags.nominate, flags.moved) = (flags.nominate && is_newest, flags.moved && is_newest);
         }
         if flags.nominate && !self.first {
             // Also a way that is not allowed yet: the reply ends the nomination, which is not said again when it is.
@@ -164,6 +169,35 @@ mod tests {
                 return datagram;
             }
         }
+    }
+
+    /// A relay's way is longer: what the peer said on it before it found the direct one comes afterwards, and is not what it uses now.
+    #[test]
+    fn a_nomination_that_comes_late_does_not_undo_a_newer_one() {
+        let (now, peer) = (testing::now(), testing::peer(1));
+        let key = |own: u8| StaticSecret::new([own; 32]).public();
+        let (first, other) = if key(1) < key(2) { (1, 2) } else { (2, 1) };
+        let (mut here, mut there) = (paths(now, other, first), paths(now, first, other));
+        let ways = ["198.51.100.2:9", "198.51.100.3:9"].map(|address| address.parse().unwrap());
+        let mut said = Vec::new();
+        for address in ways {
+            here.set_candidates(now, peer, &ways.map(Candidate::local), None);
+            here.set_need(now, peer, Need::Wanted);
+            here.with(now, peer, |peer, shared, now| peer.heard(shared, now, Origin::direct(address)));
+            let flags = ProbeFlags { nominate: true, ..ProbeFlags::default() };
+            there.with(now, peer, |peer, shared, _| {
+                let serial = peer.next_serial();
+                let probe = Probe { kind: ProbeKind::Probe(flags), tag: peer.tag_out, serial, address: None };
+                peer.send(shared, crate::path::Via::direct(address), probe, None);
+            });
+            said.push((Origin::direct(address), sent(&mut there)));
+        }
+        for place in [1, 0] {
+            let (origin, probe) = &said[place];
+            here.handle_probe(now, peer, *origin, probe);
+        }
+        let nominated = here.peers[&peer].nominated.unwrap();
+        assert!(nominated.same(&Origin::direct(ways[1])));
     }
 
     #[test]

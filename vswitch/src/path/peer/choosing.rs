@@ -77,12 +77,12 @@ impl Peer {
         if self.need < Need::Wanted || self.settled() {
             self.meet = None;
         } else if self.chosen_place().is_some_and(|place| self.tracks[place].alive()) {
-            let soon = |meet: &Meet| meet.at < now + UPGRADE_AGAIN && meet.tries > 0;
+            let soon = |meet: &Meet| meet.at < now + UPGRADE_AGAIN && meet.tries > 0 && meet.soon == 0;
             if self.meet.as_ref().is_none_or(soon) {
-                self.meet = Some(Meet { at: now + UPGRADE_AGAIN, tries: 1 });
+                self.meet = Some(Meet::new(now + UPGRADE_AGAIN, 1));
             }
         } else if self.meet.is_none() {
-            self.meet = Some(Meet { at: now + MEET_AFTER, tries: 0 });
+            self.meet = Some(Meet::new(now + MEET_AFTER, 0));
         }
     }
 

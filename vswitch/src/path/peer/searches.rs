@@ -44,7 +44,9 @@ pub(super) struct Searches {
 impl Searches {
     /// Both ends know of each other now.
     pub(super) fn met(&mut self, now: Instant) {
-        self.at = Some(now + AFTER);
+        // The two may meet several times at once, by the link and by the control plane: one search follows from it, and is not put off by each.
+        let at = now + AFTER;
+        self.at = Some(self.at.map_or(at, |before| before.min(at)));
         self.put_off = false;
     }
 
@@ -100,7 +102,7 @@ impl Peer {
     pub(in crate::path) fn meet_for_search(&mut self, now: Instant) {
         self.searches.put_off = false;
         let tries = self.meet.as_ref().map_or(0, |meet| meet.tries);
-        self.meet = Some(Meet { at: now, tries });
+        self.meet = Some(Meet::new(now, tries));
     }
 
     pub(in crate::path) fn search_began(&mut self, now: Instant) {

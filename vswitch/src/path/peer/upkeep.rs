@@ -43,7 +43,9 @@ impl Peer {
 
     pub(super) fn run_bursts(&mut self, shared: &mut Shared, now: Instant) {
         for place in 0..self.tracks.len() {
-            while shared.may_probe(now)
+            // Only what is due takes from the rate: a port search is held up by each.
+            while self.tracks[place].is_due(now)
+                && shared.may_probe(now)
                 && let Some(hops) = self.tracks[place].take_due(now)
             {
                 self.probe(shared, now, place, ProbeFlags::default(), hops);
@@ -82,11 +84,11 @@ impl Peer {
         if self.tracks.iter().all(|track| !track.alive()) {
             // Nothing answers: everything is tried again, and the peer's node asked where it is now.
             self.start(now, true);
-            self.meet = Some(Meet { at: now, tries: 0 });
+            self.meet = Some(Meet::new(now, 0));
         } else if self.direct && !self.settled() {
             // A relay carries what went directly a moment ago.
             self.start(now, false);
-            self.meet = Some(Meet { at: now, tries: 0 });
+            self.meet = Some(Meet::after_loss(now));
         }
     }
 
@@ -155,14 +157,18 @@ impl Peer {
         let alive = self.tracks.iter().any(Track::alive);
         let Some(meet) = self.meet.as_mut().filter(|meet| meet.at <= now) else { return };
         if let Some(ends) = self.searches.ends(now)
-            && !alive
+            && (!alive || meet.soon > 0 && meet.tries > 0)
         {
             // A meeting would make both ends spend the search's rate on what was tried already.
             meet.at = ends;
             return;
         }
-        let (first, most) =
-            if alive { (UPGRADE_AGAIN, UPGRADE_AGAIN_MAX) } else { (MEET_AGAIN, MEET_AGAIN_MAX) };
+        let (first, most) = if alive && meet.soon == 0 {
+            (UPGRADE_AGAIN, UPGRADE_AGAIN_MAX)
+        } else {
+            (MEET_AGAIN, MEET_AGAIN_MAX)
+        };
+        meet.soon = meet.soon.saturating_sub(1);
         meet.at = now + (first * 2_u32.saturating_pow(meet.tries.min(8))).min(most);
         meet.tries += 1;
         shared.outputs.push_back(PathOutput::Tell(Event::MeetWanted { peer: self.host }));
@@ -206,5 +212,37 @@ impl Peer {
             self.vain.at(),
         ];
         tracks.chain(others.into_iter().flatten()).min()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::{sync::Arc, time::Duration};
+
+    use crate::{
+        HostId,
+        entropy::Entropy,
+        link::{Now, RefusalCounters},
+        path::{Candidate, Need, Paths},
+        session::{SharedSecret, StaticSecret},
+        testing,
+    };
+
+    #[test]
+    fn what_is_looked_at_and_not_due_takes_nothing_from_the_rate() {
+        let (now, peer) = (testing::now(), testing::peer(1));
+        let (secret, shared) = (StaticSecret::new([1; 32]), SharedSecret::new([9; 32]));
+        let begun = Now { at: now, wall_nanos: 1 };
+        let refusals = Arc::<RefusalCounters>::default();
+        let mut paths = Paths::new(secret, shared, Entropy::new([1; 32]), refusals, begun);
+        paths.set_peer(now, peer, HostId::random(), &StaticSecret::new([2; 32]).public());
+        let candidates = [1_u8, 2, 3].map(|last| Candidate::local(([10, 0, 0, last], 9).into()));
+        paths.set_candidates(now, peer, &candidates, None);
+        paths.set_need(now, peer, Need::Wanted);
+        for millis in 0..50 {
+            let now = now + Duration::from_millis(millis);
+            paths.with(now, peer, |peer, shared, now| peer.handle_timeout(shared, now));
+        }
+        assert_eq!(paths.shared.beside, 3, "one probe to each candidate");
     }
 }

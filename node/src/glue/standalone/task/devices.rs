@@ -3,19 +3,19 @@
 //! The network comes before the port, and who is wanted before the network. Which addresses are whose stands in the network's bindings alone, so that an
 //! address may change without the port being let go.
 
-use std::collections::BTreeSet;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::os::fd::OwnedFd;
 use std::time::Instant;
 
-use consort_vswitch::{Guard, MachineBinding, NetworkConfig, NetworkId, PortConfig};
+use consort_vswitch::{Guard, MacAddr, MachineBinding, NetworkConfig, NetworkId, PortConfig};
 
 use super::{Attachment, DEVICE_AGAIN, Task, now};
 use crate::failure::Failure;
 use crate::glue::standalone::core::{JoinRefusal, JoinWish, Place};
 use crate::glue::standalone::device::{self, Device, DeviceSpec};
 use crate::glue::standalone::handle::join_failure;
-use crate::glue::standalone::seats::mac_of;
+use crate::glue::standalone::seats::{Seat, mac_of};
 use crate::glue::standalone::statement::{Definition, Standing};
 use crate::glue::wanted::Wanter;
 
@@ -163,7 +163,9 @@ impl Task {
         self.set_network(id);
         self.offer_all(id);
         let me = self.parts.overlay.local_id();
-        let seat = self.core.seats(id).into_iter().find(|seat| seat.host == me);
+        let (own, others): (Vec<Seat>, Vec<Seat>) =
+            self.core.seats(id).into_iter().partition(|seat| seat.host == me);
+        let seat = own.into_iter().next();
         let (Some(known), Some(Attachment::Up(device))) =
             (self.core.directory().network(id), self.attachments.get(&id))
         else {
@@ -171,9 +173,21 @@ impl Task {
         };
         let (ipv4, ipv6) = seat.map_or((None, None), |seat| (seat.ipv4, seat.ipv6));
         let wanted = with_lengths(&known.definition, ipv4.map(IpAddr::from), ipv6.map(IpAddr::from));
+        let addresses = |seat: &Seat| {
+            let both = [seat.ipv4.map(IpAddr::from), seat.ipv6.map(IpAddr::from)];
+            both.into_iter().flatten().map(|address| (address, seat.mac)).collect::<Vec<_>>()
+        };
+        let neighbours: BTreeMap<IpAddr, MacAddr> = others.iter().flat_map(addresses).collect();
         let mut changed = device.clone();
-        let readdressed =
-            tokio::task::spawn_blocking(move || changed.readdress(wanted).map(|()| changed)).await;
+        let readdressed = tokio::task::spawn_blocking(move || {
+            changed.readdress(wanted)?;
+            if let Err(error) = changed.meets(neighbours) {
+                // The kernel asks again.
+                tracing::debug!(device = %changed.name, %error, "the kernel is not told of neighbours");
+            }
+            Ok::<_, Failure>(changed)
+        })
+        .await;
         match readdressed {
             Ok(Ok(device)) => drop(self.attachments.insert(id, Attachment::Up(device))),
             Ok(Err(failure)) => {

@@ -16,7 +16,8 @@ use crate::glue::standalone::message::{ITEMS_MAX, Request};
 
 /// News that waits to be told. What is beyond is told by a later comparison.
 const NEWS_MAX: usize = ITEMS_MAX;
-/// How long news waits for more: hosts that join together cost one message, and a person notices nothing.
+/// After news, how long the next waits for more: hosts that join together cost two messages, and one that joins alone is known at once. What waited for its
+/// address waits no longer than that.
 const NEWS_PAUSE: Duration = Duration::from_millis(100);
 /// Members that news of others is passed on to. With six each, one in four hundred hears it only by a comparison.
 const PASS_ON_TO: usize = 6;
@@ -27,6 +28,7 @@ pub(super) struct News {
     own: Vec<Item>,
     of_others: Vec<Item>,
     pub(super) tell_at: Option<Instant>,
+    told: Option<Instant>,
 }
 
 impl News {
@@ -35,7 +37,9 @@ impl News {
         if list.len() < NEWS_MAX {
             list.push(item);
         }
-        self.tell_at.get_or_insert_with(|| Instant::now() + NEWS_PAUSE);
+        let now = Instant::now();
+        let at = self.told.map_or(now, |told| (told + NEWS_PAUSE).max(now));
+        self.tell_at.get_or_insert(at);
     }
 }
 
@@ -49,7 +53,8 @@ impl Task {
 
     /// Tells own news to every connected member, others' to some.
     pub(super) async fn tell_news(&mut self) {
-        let News { own, of_others, .. } = std::mem::take(&mut self.news);
+        let told = News { told: Some(Instant::now()), ..News::default() };
+        let News { own, of_others, .. } = std::mem::replace(&mut self.news, told);
         let members = connected(&self.parts.overlay).await;
         let some: BTreeSet<HostId> = some_of(members.clone(), PASS_ON_TO).into_iter().collect();
         for host in members {

@@ -1,5 +1,6 @@
 //! Reach: links between hosts behind NATs of every kind, through relays, across failures and moves.
 
+mod crowded;
 mod failures;
 mod hostile;
 mod matrix;

@@ -106,6 +106,42 @@ fn the_way_is_direct_again_once_the_two_have_met_and_loses_nothing() {
     }
 }
 
+/// The first meeting after a move may come to nothing: another follows soon, not after the time that a spoiled port takes.
+#[test]
+fn where_the_first_meeting_after_a_loss_fails_another_follows_soon() {
+    for seed in 0..4 {
+        let mut world = prepared(245 + seed, "public", "port-cone");
+        world.meetings = false;
+        let site = world.site("port-cone");
+        world.move_host(3, site);
+        talk(&mut world, Duration::from_millis(1_500));
+        assert!(world.relayed(3, 4), "seed {seed}");
+        world.meetings = true;
+        talk(&mut world, Duration::from_secs(6));
+        assert!(world.direct(3, 4), "seed {seed}: {:#?} {:#?}", world.paths(3, 4), world.paths(4, 3));
+        assert_no_link_went_down(&world);
+    }
+}
+
+/// A record that was signed before the move comes after the meeting that told of it: what is being tried is tried to the end.
+#[test]
+fn a_record_that_is_older_than_a_meeting_takes_nothing_of_it_back() {
+    for seed in 0..4 {
+        let mut world = prepared(248 + seed, "public", "port-cone");
+        let site = world.site("port-cone");
+        world.move_host(3, site);
+        let before_the_move = [crate::path::Candidate::local("203.0.113.77:7441".parse().unwrap())];
+        // For as long as a control connection needs to be there again.
+        for _ in 0..20 {
+            talk(&mut world, Duration::from_millis(50));
+            let (now, peer) = (world.now, world.hosts[3].peer);
+            world.hosts[4].links.set_candidates(now, peer, &before_the_move, None);
+        }
+        talk(&mut world, Duration::from_millis(500));
+        assert!(world.direct(3, 4), "seed {seed}: {:#?} {:#?}", world.paths(3, 4), world.paths(4, 3));
+    }
+}
+
 #[test]
 fn a_host_that_moves_twice_and_comes_back_keeps_its_link() {
     let mut world = prepared(250, "port-cone", "port-cone");

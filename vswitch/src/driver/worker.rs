@@ -404,18 +404,18 @@ impl Worker {
 
     // ── from ports to everywhere ──
 
-    /// Moves what a queue holds to the backlog, at most [`READS_PER_TURN`] frames. What a rested worker finds first is sent before it
-    /// asks for more: mostly there is none, and to learn that takes a call.
+    /// Moves what a queue holds to the backlog, at most [`READS_PER_TURN`] frames. What a rested worker finds first is sent at once and
+    /// alone: mostly there is no more, and where there is, the poll that follows says so.
     fn read_port(&mut self, now: Instant, token: u64, rested: bool) {
         let (id, queue) = port_of(token);
         let Some(port) = self.watched.get(&id).map(Arc::clone) else { return };
-        for number in 0..READS_PER_TURN {
+        for _ in 0..READS_PER_TURN {
             match port.queues[queue].read(self.backlog.room()) {
                 Ok(len) => {
                     let dropped = self.backlog.push(now, id, queue, len, HEADER_BYTES);
                     self.shared.counters.backlog_full.add(dropped);
-                    if rested && number == 0 {
-                        self.send_backlog(now);
+                    if rested {
+                        return self.send_backlog(now);
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,

@@ -24,7 +24,7 @@ use tokio::sync::mpsc;
 use super::meet::{Meet, facts};
 use super::protocols;
 use super::topology::Topologies;
-use crate::topology::adapt::{Action, Adapter};
+use crate::topology::adapt::{Action, Adapter, Why};
 use crate::topology::model::Adaptation;
 use crate::topology::{Pair, State, Topology};
 use crate::why::Path;
@@ -154,12 +154,13 @@ impl Adapting {
         self.astray.retain(|pair, _| added.contains(pair));
         let mut gone = Vec::new();
         for pair in added {
-            if is_direct(&snapshot, other(self.me, pair)) {
+            // Before the other end has agreed, what goes directly is not the link's doing.
+            if !self.asking.contains(&pair) && is_direct(&snapshot, other(self.me, pair)) {
                 self.astray.remove(&pair);
                 adapter.up(pair, now);
             } else if now.saturating_sub(*self.astray.entry(pair).or_insert(now)) > ASTRAY_MAX {
                 adapter.failed(pair, now);
-                gone.push(Action::Drop(pair));
+                gone.push(Action::Drop(pair, Why::NotUp));
             }
         }
         gone.extend(adapter.observe(now, &bytes, &topology, &state));
@@ -173,15 +174,26 @@ impl Adapting {
                     self.asking.insert(pair);
                     self.ask(host);
                 }
-                Action::Drop(pair) => {
-                    let host = other(self.me, pair);
-                    tracing::info!(%host, "a direct link is not worth it any more");
-                    self.tell_gone(host);
-                }
+                Action::Drop(pair, why) => self.let_go(pair, why),
             }
         }
         // Also without an action: another topology with the same limits forgot them.
         self.publish();
+    }
+
+    /// One end's word is enough.
+    fn let_go(&self, pair: Pair, why: Why) {
+        let host = other(self.me, pair);
+        tracing::info!(%host, %why, "a direct link is not worth it any more");
+        self.tell_gone(host);
+    }
+
+    /// The other end agrees: whoever had to yield goes.
+    fn agreed(&mut self, pair: Pair, now: Duration) {
+        let Some((_, adapter)) = &mut self.adapter else { return };
+        if let Some(Action::Drop(yielding, why)) = adapter.agreed(pair, now) {
+            self.let_go(yielding, why);
+        }
     }
 
     /// Tells all who act by the topology which links there are.
@@ -208,6 +220,7 @@ impl Adapting {
                 if takes {
                     // Whoever asks has a place.
                     self.asking.remove(&pair);
+                    self.agreed(pair, now);
                 }
                 self.publish();
                 reply.send(vec![if takes { YES } else { NOT_NOW }]);
@@ -225,6 +238,7 @@ impl Adapting {
                 let Some((_, adapter)) = &mut self.adapter else { return };
                 if yes {
                     tracing::info!(%host, "a direct link is added to follow the traffic");
+                    self.agreed(pair, now);
                 } else {
                     tracing::info!(%host, "the other end has no place for a direct link");
                     adapter.declined(pair, now);

@@ -16,14 +16,21 @@
 //!   `t` trials that go wrong cost at most `CREDIT_MAX_S + CREDIT_PER_S * t`: under 2 % of ten minutes. A pair whose trial went wrong is barred, twice as
 //!   long each time.
 //! - What was tried is what is kept: when the pair wants much more than at its trial, or the others have left the way around to it, the link goes and has to
-//!   prove itself anew. Back on the way around is never worse than leaving it alone.
+//!   prove itself anew. Back on the way around is never worse than leaving it alone. Who has a link of his own counts among the others with what he had
+//!   around: what he says more by it, he does not say less when his queue is empty.
+//! - *Only what is steady is compared*: a pair's rate moves when others get links, too, and its queue empties itself. So a pair is tried when its seconds are
+//!   alike, or have differed for long enough to tell by how much they do; a trial that is short of less than that is longer.
 //! - *No flapping*: traffic has to last before a link is added and to be gone long before it is dropped; a place is taken from another link only by a pair
-//!   with `MOVE_FACTOR` times its profit, not before `HOLD_MIN`, and each pair that comes back after it had to yield has to wait and to be hotter twofold.
+//!   with `MOVE_FACTOR` times its profit, not before `HOLD_MIN` and not before the other end has agreed, and each pair that comes back after it had to yield has to wait and to be hotter twofold.
 //!
 //! Sources: Sundararaj, Gupta, Dinda 2005, for inference from traffic and greedy adaptation; the bounds are this crate's own.
 
+mod action;
+#[cfg(test)]
+mod crowd;
 mod pair;
 pub mod pattern;
+mod recent;
 #[cfg(test)]
 mod tests;
 
@@ -34,7 +41,8 @@ use libp2p_identity::PeerId as HostId;
 
 use super::model::{Adaptation, Pair, Topology};
 use super::routes::State;
-use pair::{Stage, Track};
+pub use action::{Action, Why};
+use pair::{Stage, Track, Verdict};
 
 /// Below so many bytes a second (1 Mbit/s), a pair is not worth a link of its own.
 pub const RATE_MIN: f64 = 125_000.0;
@@ -42,6 +50,8 @@ pub const RATE_MIN: f64 = 125_000.0;
 pub const SHARE_MIN: f64 = 0.05;
 /// How long a new link is watched. Longer costs more where it is worse; shorter takes the change of path itself for its effect.
 pub const TRIAL: Duration = Duration::from_secs(2);
+/// How long, if the pair's rate varies by itself by more than it is short of.
+const TRIAL_LONG: Duration = Duration::from_secs(8);
 /// A link is kept if the pair's rate is at least this part of what it was.
 const GOOD_PART: f64 = 0.98;
 /// A trial whose rate is below this part after half of its time ends at once.
@@ -52,6 +62,9 @@ const UP_WITHIN: Duration = Duration::from_secs(10);
 pub const CREDIT_MAX_S: f64 = 4.0;
 /// How much of each second is saved up.
 pub const CREDIT_PER_S: f64 = 0.01;
+/// What makes a link doubtful has to last: a connection that waits for its timer, or a host that is busy for a moment, does not. What that may cost is paid, too;
+/// without credit for it the link goes at once.
+const DOUBT_LASTS: Duration = Duration::from_secs(2);
 /// How much more a pair must profit to take another's place.
 const MOVE_FACTOR: f64 = 1.5;
 /// How long a link keeps its place at least.
@@ -63,15 +76,6 @@ const BARRED_MAX: Duration = Duration::from_secs(3_600);
 pub const PAIRS_MAX: usize = 4_096;
 /// Two observations nearer than this tell nothing of a rate.
 const STEP_MIN: Duration = Duration::from_millis(10);
-
-/// What to do.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Action {
-    /// Make a direct link; tell [`Adapter::up`] or [`Adapter::failed`].
-    Add(Pair),
-    /// Let it go: its traffic goes over others again.
-    Drop(Pair),
-}
 
 /// Follows the traffic of one slice, or of one host's part of it.
 #[derive(Debug)]
@@ -105,8 +109,9 @@ impl Adapter {
 
     /// A link that was asked for stands.
     pub fn up(&mut self, pair: Pair, now: Duration) {
+        let rest = self.around() - self.tracks.get(&pair).map_or(0.0, Track::around);
         if let Some(track) = self.tracks.get_mut(&pair) {
-            track.up(now);
+            track.up(now, rest);
         }
     }
 
@@ -137,9 +142,18 @@ impl Adapter {
         }
         self.credit_s -= worst_s;
         if let Some(track) = self.tracks.get_mut(&pair) {
-            track.ask(now, worst_s);
+            track.ask(now, worst_s, None);
         }
         true
+    }
+
+    /// The other end has a place for a link that was asked for, or asked for it, too: whoever had to yield to it here goes now, and not before.
+    pub fn agreed(&mut self, pair: Pair, now: Duration) -> Option<Action> {
+        let Stage::Asked { instead_of, .. } = &mut self.tracks.get_mut(&pair)?.stage else { return None };
+        let yielding = instead_of.take()?;
+        let track = self.tracks.get_mut(&yielding).filter(|track| track.stage.has_link())?;
+        self.credit_s = (self.credit_s + track.yielded(now)).min(CREDIT_MAX_S);
+        Some(Action::Drop(yielding, Why::Yielded))
     }
 
     /// The other end has no room for a link that was asked for: its place is free, and it may be asked for again after a while.
@@ -176,7 +190,7 @@ impl Adapter {
         self.credit_s = (self.credit_s + CREDIT_PER_S * step.as_secs_f64()).min(CREDIT_MAX_S);
         self.measure(now, step, bytes);
         let mut actions = self.settle(now);
-        self.drop_idle(now, topology, &mut actions);
+        self.drop_idle(now, step, topology, &mut actions);
         self.add_hot(now, topology, state, &mut actions);
         actions
     }
@@ -205,41 +219,85 @@ impl Adapter {
         least.is_some_and(|pair| self.tracks.remove(&pair).is_some())
     }
 
+    /// What all pairs have on the way around, as far as that is known.
+    fn around(&self) -> f64 {
+        self.tracks.values().map(Track::around).sum()
+    }
+
     /// Ends trials, well or not, and asks that led to nothing.
     fn settle(&mut self, now: Duration) -> Vec<Action> {
-        let mut actions = Vec::new();
+        let (mut actions, around) = (Vec::new(), self.around());
         for (pair, track) in &mut self.tracks {
-            let (part, age) = match &track.stage {
-                Stage::Asked { since, .. } if now.saturating_sub(*since) > UP_WITHIN => (0.0, TRIAL),
-                Stage::Trial(trial) => (trial.part_of_before(), now.saturating_sub(trial.since)),
+            let (verdict, age, is_long) = match &track.stage {
+                Stage::Asked { since, .. } if now.saturating_sub(*since) > UP_WITHIN => {
+                    self.credit_s += track.bar(now);
+                    actions.push(Action::Drop(*pair, Why::NotUp));
+                    continue;
+                }
+                Stage::Trial(trial) => {
+                    let age = now.saturating_sub(trial.since);
+                    let hopeless = age >= TRIAL / 2 && trial.part_of_before() < HOPELESS_PART;
+                    let verdict = if hopeless { Verdict::Bad } else { trial.verdict(age >= TRIAL_LONG) };
+                    (verdict, if hopeless { TRIAL } else { age }, trial.is_long)
+                }
                 _ => continue,
             };
-            if age >= TRIAL && part >= GOOD_PART {
-                self.credit_s += track.keep(now, self.total);
-            } else if age >= TRIAL || (age >= TRIAL / 2 && part < HOPELESS_PART) {
-                self.credit_s += track.bar(now);
-                actions.push(Action::Drop(*pair));
+            // Two looks: the more there are, the more often chance finds a worse link good.
+            if age < TRIAL || (is_long && age < TRIAL_LONG && verdict != Verdict::Bad) {
+                continue;
+            }
+            match verdict {
+                Verdict::Good => self.credit_s += track.keep(now, around - track.around()),
+                Verdict::Unclear => {
+                    // What it is short of is less than half, or it would be clear.
+                    let longer = (TRIAL_LONG - TRIAL).as_secs_f64() / 2.0;
+                    let more_s = longer * track.rate / self.total.max(1.0);
+                    if self.credit_s >= more_s {
+                        self.credit_s -= more_s;
+                        track.lengthen(more_s);
+                    } else {
+                        self.credit_s += track.bar(now);
+                        actions.push(Action::Drop(*pair, Why::Worse));
+                    }
+                }
+                Verdict::Bad => {
+                    self.credit_s += track.bar(now);
+                    actions.push(Action::Drop(*pair, Why::Worse));
+                }
             }
         }
         self.credit_s = self.credit_s.min(CREDIT_MAX_S);
         actions
     }
 
-    fn drop_idle(&mut self, now: Duration, topology: &Topology, actions: &mut Vec<Action>) {
-        let (drop, total) = (self.limits.drop, self.total);
+    fn drop_idle(&mut self, now: Duration, step: Duration, topology: &Topology, actions: &mut Vec<Action>) {
+        let (drop, around) = (self.limits.drop, self.around());
+        let step_s = step.as_secs_f64();
+        let mut may_wait = None;
         for (pair, track) in &mut self.tracks {
             let [a, b] = pair.hosts();
             let idle = matches!(track.stage, Stage::On(_)) && track.idle_for(now) >= drop;
-            if !idle && track.is_doubtful(total) {
-                track.doubted(now);
-                actions.push(Action::Drop(*pair));
-                continue;
+            if let Some(since) = track.doubtful_since(now, around - track.around())
+                && !idle
+            {
+                // One second of doubts, of however many pairs, costs no more than all traffic of that second.
+                let paid = *may_wait.get_or_insert_with(|| {
+                    let has = self.credit_s >= step_s;
+                    self.credit_s -= if has { step_s } else { 0.0 };
+                    has
+                });
+                if !paid || now.saturating_sub(since) >= DOUBT_LASTS {
+                    track.doubted(now);
+                    actions.push(Action::Drop(*pair, Why::Changed));
+                    continue;
+                }
             }
             // The operator may have changed his mind.
             let unwanted = track.stage.has_link() && !topology.may_add(a, b);
             if idle || unwanted {
                 self.credit_s = (self.credit_s + track.release(now)).min(CREDIT_MAX_S);
-                actions.push(Action::Drop(*pair));
+                let why = if unwanted { Why::NotAllowed } else { Why::Idle };
+                actions.push(Action::Drop(*pair, why));
             }
         }
     }
@@ -250,7 +308,7 @@ impl Adapter {
             .iter()
             .filter(|(_, track)| track.may_be_asked(now, self.limits.after))
             .filter(|(pair, track)| carries(topology, **pair, track.rate))
-            .map(|(pair, track)| (*pair, track.rate * saving(topology, state, *pair)))
+            .map(|(pair, track)| (*pair, track.lasting_least() * saving(topology, state, *pair)))
             .filter(|(_, profit)| *profit > 0.0)
             .collect();
         hot.sort_by(|(a, x), (b, y)| y.total_cmp(x).then(a.cmp(b)));
@@ -259,16 +317,10 @@ impl Adapter {
             if self.credit_s < worst_s {
                 break;
             }
-            let Some(yielding) = self.place_for(now, pair, profit, topology, state) else { continue };
-            if let Some(yielding) = yielding {
-                if let Some(track) = self.tracks.get_mut(&yielding) {
-                    track.yielded(now);
-                }
-                actions.push(Action::Drop(yielding));
-            }
+            let Some(instead_of) = self.place_for(now, pair, profit, topology, state) else { continue };
             self.credit_s -= worst_s;
             if let Some(track) = self.tracks.get_mut(&pair) {
-                track.ask(now, worst_s);
+                track.ask(now, worst_s, instead_of);
             }
             actions.push(Action::Add(pair));
         }
@@ -283,8 +335,18 @@ impl Adapter {
         topology: &Topology,
         state: &State,
     ) -> Option<Option<Pair>> {
+        // Who waits for another's place has none of its own before that one goes.
+        let yielding = |track: &Track| match track.stage {
+            Stage::Asked { instead_of: Some(held), .. } => {
+                self.tracks.get(&held).is_some_and(|track| track.stage.has_link()).then_some(held)
+            }
+            _ => None,
+        };
+        let promised: BTreeSet<Pair> = self.tracks.values().filter_map(yielding).collect();
         let links_of = |host: HostId| {
-            self.tracks.iter().filter(move |(held, track)| track.stage.has_link() && held.has(host))
+            self.tracks.iter().filter(move |(held, track)| {
+                track.stage.has_link() && yielding(track).is_none() && held.has(host)
+            })
         };
         let full: Vec<HostId> = pair
             .hosts()
@@ -296,10 +358,11 @@ impl Adapter {
         }
         let factor = self.tracks.get(&pair).map_or(1.0, Track::eagerness_needed) * MOVE_FACTOR;
         let candidates = links_of(full[0]).filter(|(held, _)| full.iter().all(|host| held.has(*host)));
-        let movable =
-            candidates.filter(|(_, track)| track.held_for(now).is_some_and(|held| held >= HOLD_MIN));
+        let movable = candidates.filter(|(held, track)| {
+            !promised.contains(held) && track.held_for(now).is_some_and(|held| held >= HOLD_MIN)
+        });
         movable
-            .map(|(held, track)| (*held, track.rate * saving(topology, state, *held)))
+            .map(|(held, track)| (*held, track.lasting_most() * saving(topology, state, *held)))
             .min_by(|(_, x), (_, y)| x.total_cmp(y))
             .filter(|(_, least)| profit > factor * least)
             .map(|(held, _)| Some(held))

@@ -2,7 +2,8 @@
 
 use std::time::Duration;
 
-use super::{BARRED_MAX, BARRED_MIN, HOLD_MIN, RATE_MIN};
+use super::recent::Recent;
+use super::{BARRED_MAX, BARRED_MIN, GOOD_PART, HOLD_MIN, Pair, RATE_MIN, TRIAL};
 
 /// How fast a rate follows: a burst of a tenth of a second moves it by a tenth.
 const SMOOTHING: Duration = Duration::from_secs(1);
@@ -13,6 +14,18 @@ const FORGIVEN_AFTER: Duration = Duration::from_secs(1_800);
 /// A rate so many times that of the trial, or others with less than this part of theirs then, are another case than the one that was tried.
 const DOUBT_MORE: f64 = 1.25;
 const DOUBT_LESS: f64 = 0.75;
+/// The first of these for a pair that got more by its link than around: the others left it no more there, whatever it wanted, and that is so for as long as
+/// they have not left.
+const DOUBT_MORE_SQUEEZED: f64 = 2.5;
+/// Who gets so much more by the link was squeezed around.
+const SQUEEZED_PART: f64 = 1.1;
+/// A trial whose rate is farther below what was usual than this many times what the rate varies by itself has gone wrong.
+const CLEARLY: f64 = 3.0;
+/// How much a rate is held to vary by itself at least, and where that is not known.
+const SPREAD_MIN: f64 = 0.03;
+const SPREAD_UNKNOWN: f64 = 0.15;
+/// Of what a rate varies, at most this part is allowed for at the end of a long trial.
+const ALLOWED_MAX: f64 = 0.03;
 /// Others with less than this part of the pair's own rate made no difference.
 const REST_PART: f64 = 0.1;
 /// How often a bar doubles; more is [`BARRED_MAX`] anyway.
@@ -21,8 +34,15 @@ const STRIKES_MAX: u32 = 8;
 /// How far a link is.
 #[derive(Debug, Clone, PartialEq)]
 pub(super) enum Stage {
-    Off { until: Duration },
-    Asked { since: Duration, reserved_s: f64 },
+    Off {
+        until: Duration,
+    },
+    /// `instead_of`: whose place it takes, once the other end agrees.
+    Asked {
+        since: Duration,
+        reserved_s: f64,
+        instead_of: Option<Pair>,
+    },
     Trial(Trial),
     On(Held),
 }
@@ -33,8 +53,23 @@ pub(super) struct Held {
     since: Duration,
     /// The pair's rate.
     rate: f64,
+    /// How many times that of the trial it may be.
+    more: f64,
     /// That of all others together, which share the way around.
     rest: f64,
+    /// Since when it has been another case.
+    other_since: Option<Duration>,
+}
+
+/// What a trial says so far.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub(super) enum Verdict {
+    /// The link is no worse.
+    Good,
+    /// It is worse.
+    Bad,
+    /// The rate varies by itself by more than it is short of.
+    Unclear,
 }
 
 /// A link that is being watched.
@@ -42,8 +77,14 @@ pub(super) struct Held {
 pub(super) struct Trial {
     pub(super) since: Duration,
     reserved_s: f64,
-    /// The pair's rate before.
+    /// The pair's usual rate before, and how much it varied by itself as a part of that, from so many seconds.
     before: f64,
+    spread: f64,
+    count: f64,
+    /// What all others had around when it began.
+    rest: f64,
+    /// It is watched for longer than [`TRIAL`].
+    pub(super) is_long: bool,
     /// What went since.
     bytes: f64,
     /// For how long it was watched.
@@ -57,6 +98,21 @@ impl Trial {
     pub(super) fn part_of_before(&self) -> f64 {
         let (bytes, seconds) = if self.late.1 > 0.0 { self.late } else { (self.bytes, self.seconds) };
         bytes / seconds.max(0.001) / self.before.max(1.0)
+    }
+
+    /// What to think of the link by now; `is_last`: there is no more time.
+    pub(super) fn verdict(&self, is_last: bool) -> Verdict {
+        let part = self.part_of_before();
+        // What the two means, before and now, are uncertain by.
+        let uncertain = self.spread * (1.0 / self.count.max(1.0) + 1.0 / self.late.1.max(1.0)).sqrt();
+        let allowed = if self.is_long { uncertain.min(ALLOWED_MAX) } else { 0.0 };
+        if part >= GOOD_PART - allowed {
+            Verdict::Good
+        } else if is_last || part < GOOD_PART - CLEARLY * self.spread {
+            Verdict::Bad
+        } else {
+            Verdict::Unclear
+        }
     }
 
     /// What it cost, of what was set aside for it.
@@ -78,12 +134,16 @@ pub(super) struct Track {
     /// Bytes a second, smoothed.
     pub(super) rate: f64,
     pub(super) stage: Stage,
+    /// The seconds since it has been hot.
+    recent: Recent,
+    /// What it had around when its link came up; none before.
+    around: Option<f64>,
     hot_since: Option<Duration>,
     /// When there was last as much as makes a link worth keeping.
     used_at: Duration,
     /// Trials that went wrong.
     strikes: u32,
-    /// How often it had to give its place away.
+    /// How often it had to give its place away, or had one in vain.
     yields: u32,
     /// When the last of either was.
     blamed_at: Duration,
@@ -94,6 +154,8 @@ impl Default for Track {
         Self {
             rate: 0.0,
             stage: Stage::Off { until: Duration::ZERO },
+            recent: Recent::default(),
+            around: None,
             hot_since: None,
             used_at: Duration::ZERO,
             strikes: 0,
@@ -110,6 +172,7 @@ impl Track {
         let seconds = step.as_secs_f64();
         let weight = 1.0 - (-seconds / SMOOTHING.as_secs_f64()).exp();
         self.rate += weight * (bytes / seconds - self.rate);
+        self.recent.take(bytes, seconds);
         if self.rate >= IDLE_PART * RATE_MIN {
             self.used_at = now;
         }
@@ -119,7 +182,7 @@ impl Track {
         if let Stage::Trial(trial) = &mut self.stage {
             trial.bytes += bytes;
             trial.seconds += seconds;
-            if now.saturating_sub(trial.since) > super::TRIAL / 2 {
+            if now.saturating_sub(trial.since) > TRIAL / 2 {
                 trial.late.0 += bytes;
                 trial.late.1 += seconds;
             }
@@ -127,6 +190,10 @@ impl Track {
     }
 
     pub(super) fn is_hot(&mut self, now: Duration, hot: bool) {
+        if hot && self.hot_since.is_none() {
+            // What was before it became hot is not what it is usually.
+            self.recent = Recent::default();
+        }
         self.hot_since = if hot { Some(self.hot_since.unwrap_or(now)) } else { None };
     }
 
@@ -145,7 +212,7 @@ impl Track {
 
     pub(super) fn may_be_asked(&self, now: Duration, after: Duration) -> bool {
         let lasts = self.hot_since.is_some_and(|since| now.saturating_sub(since) >= after);
-        lasts && matches!(self.stage, Stage::Off { until } if now >= until)
+        lasts && self.recent.is_comparable() && matches!(self.stage, Stage::Off { until } if now >= until)
     }
 
     /// It has no link and may have one.
@@ -166,23 +233,68 @@ impl Track {
         }
     }
 
-    pub(super) fn ask(&mut self, now: Duration, reserved_s: f64) {
-        self.stage = Stage::Asked { since: now, reserved_s };
+    /// What it carries usually, and never more than that: a burst is no reason to move others.
+    pub(super) fn lasting_least(&self) -> f64 {
+        self.recent.usual().map_or(self.rate, |usual| usual.min(self.rate))
     }
 
-    pub(super) fn up(&mut self, now: Duration) {
+    /// The same, and never less: a moment's silence is no reason to be moved.
+    pub(super) fn lasting_most(&self) -> f64 {
+        self.recent.usual().map_or(self.rate, |usual| usual.max(self.rate))
+    }
+
+    /// What it would have on the way around as far as that is known: who has a link of his own may say more by it.
+    pub(super) fn around(&self) -> f64 {
+        match self.around {
+            Some(around) if self.stage.has_link() => self.rate.min(around),
+            _ => self.rate,
+        }
+    }
+
+    pub(super) fn ask(&mut self, now: Duration, reserved_s: f64, instead_of: Option<Pair>) {
+        self.stage = Stage::Asked { since: now, reserved_s, instead_of };
+    }
+
+    /// `rest`: what all others have around.
+    pub(super) fn up(&mut self, now: Duration, rest: f64) {
         if let Stage::Asked { reserved_s, .. } = self.stage {
-            let (before, late) = (self.rate, (0.0, 0.0));
-            self.stage =
-                Stage::Trial(Trial { since: now, reserved_s, before, bytes: 0.0, seconds: 0.0, late });
+            let before = self.recent.to_hold().unwrap_or(self.rate);
+            self.around = Some(before);
+            self.stage = Stage::Trial(Trial {
+                since: now,
+                reserved_s,
+                before,
+                spread: self.recent.spread().unwrap_or(SPREAD_UNKNOWN).max(SPREAD_MIN),
+                count: self.recent.count(),
+                rest,
+                is_long: false,
+                bytes: 0.0,
+                seconds: 0.0,
+                late: (0.0, 0.0),
+            });
+        }
+    }
+
+    /// What is set aside for a longer trial, if the link is in one that may be longer.
+    pub(super) fn lengthen(&mut self, more_s: f64) {
+        if let Stage::Trial(trial) = &mut self.stage {
+            trial.is_long = true;
+            trial.reserved_s += more_s;
         }
     }
 
     /// The trial went well: gives back what it did not cost.
-    pub(super) fn keep(&mut self, now: Duration, total: f64) -> f64 {
+    pub(super) fn keep(&mut self, now: Duration, rest: f64) -> f64 {
         let back = self.unspent_s();
-        let rest = (total - self.rate).max(0.0);
-        self.stage = Stage::On(Held { since: now, rate: self.rate, rest });
+        let (rate, mut more, mut least_rest) = (self.rate, DOUBT_MORE, rest);
+        if let Stage::Trial(trial) = &self.stage {
+            // Several links that come at once empty the queues of all: what the others have then for a moment is not what they have.
+            least_rest = rest.min(trial.rest);
+            if trial.part_of_before() >= SQUEEZED_PART {
+                more = DOUBT_MORE_SQUEEZED;
+            }
+        }
+        self.stage = Stage::On(Held { since: now, rate, more, rest: least_rest, other_since: None });
         self.strikes = 0;
         back
     }
@@ -192,6 +304,8 @@ impl Track {
         let back = self.unspent_s();
         let wait = (BARRED_MIN * (1 << self.strikes.min(STRIKES_MAX))).min(BARRED_MAX);
         self.strikes = (self.strikes + 1).min(STRIKES_MAX);
+        // Nor does it move another for it so easily.
+        self.yields = (self.yields + 1).min(STRIKES_MAX);
         self.blamed_at = now;
         self.stage = Stage::Off { until: now + wait };
         back
@@ -204,13 +318,16 @@ impl Track {
         back
     }
 
-    /// Whether the link may have become worse than the way around: the pair wants more than what the link proved to carry, or the others
-    /// have left the way around to it.
-    pub(super) fn is_doubtful(&self, total: f64) -> bool {
-        let Stage::On(held) = &self.stage else { return false };
-        let rest = (total - self.rate).max(0.0);
-        self.rate > DOUBT_MORE * held.rate
-            || (held.rest > held.rate * REST_PART && rest < DOUBT_LESS * held.rest)
+    /// Since when the link may have become worse than the way around: the pair wants more than what the link proved to carry, or the others have left the way
+    /// around to it. `rest`: what all others have around. Where all of them and the pair itself say less, nobody has left.
+    pub(super) fn doubtful_since(&mut self, now: Duration, rest: f64) -> Option<Duration> {
+        let rate = self.rate;
+        let Stage::On(held) = &mut self.stage else { return None };
+        let own_part = (rate / held.rate.max(1.0)).min(1.0);
+        let is_other = rate > held.more * held.rate
+            || (held.rest > held.rate * REST_PART && rest < DOUBT_LESS * held.rest * own_part);
+        held.other_since = if is_other { Some(held.other_since.unwrap_or(now)) } else { None };
+        held.other_since
     }
 
     /// Back to the way around, where it may prove again that a link is better; later each time.
@@ -221,10 +338,12 @@ impl Track {
     }
 
     /// A hotter pair takes its place.
-    pub(super) fn yielded(&mut self, now: Duration) {
+    pub(super) fn yielded(&mut self, now: Duration) -> f64 {
+        let back = self.unspent_s();
         self.yields = (self.yields + 1).min(STRIKES_MAX);
         self.blamed_at = now;
         self.stage = Stage::Off { until: now + HOLD_MIN * (1 << self.yields.min(5)) };
+        back
     }
 
     fn unspent_s(&self) -> f64 {

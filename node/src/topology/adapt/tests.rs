@@ -3,19 +3,19 @@
 use super::*;
 use crate::topology::testing::{below, file, host, seeded};
 
-const STEP: Duration = Duration::from_millis(100);
+pub(super) const STEP: Duration = Duration::from_millis(100);
 /// How long a link takes to come up, and how long a pair is silent when its path changes.
 const UP_AFTER: Duration = Duration::from_millis(300);
 const SWITCH: Duration = Duration::from_millis(200);
 /// What the hub carries, in bytes a second.
 const HUB: f64 = 10_000_000.0;
 
-fn star(leaves: usize, links: usize) -> Topology {
+pub(super) fn star(leaves: usize, links: usize) -> Topology {
     let tail = format!("[adapt]\nlinks = {links}\nafter = \"2s\"\ndrop = \"30s\"\n");
     Topology::parse(&file("shape = \"star\"\nhubs = \"h0\"", leaves + 1, &tail)).unwrap()
 }
 
-fn pair(a: usize, b: usize) -> Pair {
+pub(super) fn pair(a: usize, b: usize) -> Pair {
     Pair::new(host(a), host(b))
 }
 
@@ -60,11 +60,20 @@ fn run(topology: &Topology, seconds: u64, direct: &dyn Fn(Pair) -> f64, demand: 
         got.extend(own.iter().map(|(pair, rate)| (*pair, rate.min(direct(*pair)))));
         outcome.adapted += got.values().sum::<f64>() * STEP.as_secs_f64();
         let bytes = got.iter().map(|(pair, rate)| (*pair, to_bytes(rate * STEP.as_secs_f64()))).collect();
-        for action in adapter.observe(now, &bytes, topology, &state) {
+        let mut actions = adapter.observe(now, &bytes, topology, &state);
+        let agreed: Vec<Action> = actions
+            .iter()
+            .filter_map(|action| match action {
+                Action::Add(pair) => adapter.agreed(*pair, now),
+                Action::Drop(..) => None,
+            })
+            .collect();
+        actions.extend(agreed);
+        for action in actions {
             outcome.actions.push((now - began, action));
             match action {
                 Action::Add(pair) => drop(up_at.insert(pair, now + UP_AFTER)),
-                Action::Drop(pair) => {
+                Action::Drop(pair, _) => {
                     if up_at.remove(&pair).is_some_and(|at| at <= now) {
                         silent_until.insert(pair, now + SWITCH);
                     }
@@ -83,7 +92,7 @@ fn run(topology: &Topology, seconds: u64, direct: &dyn Fn(Pair) -> f64, demand: 
 }
 
 #[expect(clippy::cast_possible_truncation, clippy::cast_sign_loss, reason = "a rate of the test's own")]
-fn to_bytes(bytes: f64) -> u64 {
+pub(super) fn to_bytes(bytes: f64) -> u64 {
     bytes as u64
 }
 
@@ -213,7 +222,7 @@ fn no_traffic_loses_more_than_two_percent() {
 }
 
 /// The pairs of a classic pattern among so many leaves.
-fn classic(name: &str, leaves: usize) -> Vec<Pair> {
+pub(super) fn classic(name: &str, leaves: usize) -> Vec<Pair> {
     let every = (1..=leaves).flat_map(|a| (a + 1..=leaves).map(move |b| (a, b)));
     let chosen: Vec<(usize, usize)> = match name {
         "all to all" => every.collect(),
@@ -279,7 +288,7 @@ fn what_the_operator_forbids_or_takes_back_is_not_linked() {
     }
     assert_eq!(actions, [Action::Add(pair(1, 2))]);
     let taken_back = adapter.observe(Duration::from_secs(6), &bytes, &closed, &state);
-    assert_eq!(taken_back, [Action::Drop(pair(1, 2))]);
+    assert_eq!(taken_back, [Action::Drop(pair(1, 2), Why::NotAllowed)]);
 }
 
 /// Each leaf has an adapter of its own that sees its own pairs, and all pairs are alike: who comes first is chance, and differs at both ends. They ask each
@@ -347,4 +356,39 @@ fn a_link_whose_rate_is_less_than_what_goes_is_not_tried() {
     let outcome =
         run(&topology, 30, &|_| HUB, &mut |_| BTreeMap::from([(pair(1, 2), HUB), (pair(1, 3), HUB)]));
     assert_eq!(outcome.last, BTreeSet::from([pair(1, 3)]));
+}
+
+/// A pair that is hotter than the one with the link asks for its place; that one goes when the other end has agreed, and stays when it has not.
+#[test]
+fn a_place_is_given_away_when_the_other_end_has_agreed_and_not_before() {
+    let topology = star(3, 1);
+    let state = State { hosts: (0..4).map(host).collect(), ..State::default() };
+    let mut adapter = Adapter::new(topology.adaptation().unwrap().clone(), Duration::ZERO);
+    let (held, hotter) = (pair(1, 2), pair(1, 3));
+    let mut second = 0;
+    let mut next_ask = |adapter: &mut Adapter, more: u64| {
+        for _ in 0..60 {
+            second += 1;
+            let now = Duration::from_secs(second);
+            let bytes = BTreeMap::from([(held, 1_000_000), (hotter, more)]);
+            match adapter.observe(now, &bytes, &topology, &state)[..] {
+                [] => {}
+                [Action::Add(wanted)] => return (now, wanted),
+                ref other => panic!("{other:?}"),
+            }
+        }
+        panic!("nothing is asked for in a minute")
+    };
+    let (now, wanted) = next_ask(&mut adapter, 0);
+    assert_eq!((wanted, adapter.agreed(held, now)), (held, None), "there was room");
+    adapter.up(held, now);
+    let (now, wanted) = next_ask(&mut adapter, 5_000_000);
+    assert_eq!(wanted, hotter);
+    adapter.declined(hotter, now);
+    assert_eq!(adapter.added(), BTreeSet::from([held]), "it was declined");
+    let (now, wanted) = next_ask(&mut adapter, 5_000_000);
+    assert_eq!((wanted, adapter.added().len()), (hotter, 2), "both, until the other end has said so");
+    assert_eq!(adapter.agreed(hotter, now), Some(Action::Drop(held, Why::Yielded)));
+    assert_eq!(adapter.added(), BTreeSet::from([hotter]));
+    assert_eq!(adapter.agreed(hotter, now), None, "once");
 }

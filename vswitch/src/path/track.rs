@@ -255,8 +255,9 @@ impl Track {
         let missed = self.asked.iter_mut().filter(overdue).map(|asked| asked.missed = true).count();
         for _ in 0..missed {
             self.missed += 1;
-            // Before the first answer the way was not open: that is no loss of it.
-            if self.answers > 0 {
+            // Before the first answer the way was not open, and once so many are missed it is broken: neither is a loss of it. One that was cut off by a move
+            // would else be taken for lossy when it is found again, and nothing would be sent on it that could show otherwise.
+            if self.answers > 0 && self.alive() && self.missed <= MISSES_MAX {
                 self.count(true);
             }
         }
@@ -382,6 +383,53 @@ mod tests {
         track.expire(after);
         track.sent(after, 9);
         assert!(track.answered(after, 9) && track.loss() == 0.0);
+    }
+
+    /// Who moved had probed his peer's address in vain until the way was open again; then it was "lossy", and the relay was kept though it answered.
+    #[test]
+    fn a_way_that_was_broken_is_not_lossy_when_it_is_found_again() {
+        let mut now = testing::now();
+        let mut track = track();
+        let mut serial = 0;
+        let mut probe = |track: &mut Track, now, answered| {
+            serial += 1;
+            track.sent(now, serial);
+            if answered {
+                assert!(track.answered(now, serial));
+            }
+        };
+        track.start(now, Manner::Gentle { in_vain: 0 });
+        probe(&mut track, now, true);
+        (0..8).for_each(|_| probe(&mut track, now, false));
+        now += WAIT_MIN;
+        assert!(track.expire(now), "all at once");
+        for _ in 0..9 {
+            track.restart(now, Manner::Plain);
+            probe(&mut track, now, false);
+            now += WAIT_FIRST;
+            track.expire(now);
+        }
+        probe(&mut track, now, true);
+        assert!(track.alive() && track.loss() < 0.35, "{}", track.loss());
+    }
+
+    #[test]
+    fn a_way_that_loses_half_is_lossy_also_after_it_died_of_it() {
+        let mut now = testing::now();
+        let mut track = track();
+        track.start(now, Manner::Gentle { in_vain: 0 });
+        for serial in 0..60 {
+            track.sent(now, serial);
+            if serial % 2 == 0 && serial < 54 {
+                track.answered(now, serial);
+            }
+            now += WAIT_MIN;
+            track.expire(now);
+        }
+        assert!(!track.alive());
+        track.sent(now, 60);
+        track.answered(now, 60);
+        assert!(track.alive() && track.loss() > 0.4, "{}", track.loss());
     }
 
     #[test]

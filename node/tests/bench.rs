@@ -36,7 +36,7 @@ fn names(contenders: &Value) -> Vec<&str> {
 #[test]
 fn links_measures_the_kernel_and_us_and_names_who_is_absent() {
     let Some(document) = document("links --rounds 1 --seconds 1 --only idle,tcp") else { return };
-    assert_eq!(names(&document["contenders"]), ["bare wire", "kernel VXLAN", "consort"]);
+    assert_eq!(names(&document["contenders"]), ["bare wire", "kernel VXLAN", "plain tunnel", "consort"]);
     for row in document["contenders"].as_array().unwrap() {
         for figure in ["rtt_idle_p50_us", "tcp_one_gbit", "cpu_machine_s_per_gb"] {
             assert!(row["medians"][figure].as_f64().is_some_and(|value| value > 0.0), "{figure}: {row}");

@@ -42,7 +42,7 @@ fn links_measures_the_kernel_and_us_and_names_who_is_absent() {
             assert!(row["medians"][figure].as_f64().is_some_and(|value| value > 0.0), "{figure}: {row}");
         }
     }
-    let ours = &document["contenders"][2];
+    let ours = &document["contenders"][3];
     assert!(ours["resident_idle_bytes"].as_u64().is_some_and(|bytes| bytes > 0));
     assert!(ours["of_reference"]["tcp_one_gbit"].as_f64().is_some_and(|ratio| ratio > 0.0));
     let absent = document["absent"].as_array().unwrap();

@@ -390,7 +390,14 @@ impl Peer {
     /// Something that the session proves came from there. Unknown ways are followed: the peer is there now.
     pub(super) fn heard(&mut self, shared: &mut Shared, now: Instant, origin: Origin) {
         match self.place(&origin) {
-            Some(place) => self.tracks[place].heard(now),
+            Some(place) => {
+                self.tracks[place].heard(now);
+                // The peer has left the way that is used here, maybe because it is broken. What comes by the other one keeps the link from being silent, so that
+                // nothing else would show it.
+                if self.need == Need::InUse && self.chosen_place() != Some(place) {
+                    self.suspect(now);
+                }
+            }
             None => {
                 let Some(place) = self.add_heard(shared, origin) else { return };
                 self.tracks[place].heard(now);

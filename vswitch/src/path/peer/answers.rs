@@ -139,7 +139,7 @@ impl Peer {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::Arc;
+    use std::{net::SocketAddr, sync::Arc};
 
     use super::*;
     use crate::{
@@ -198,6 +198,26 @@ mod tests {
         }
         let nominated = here.peers[&peer].nominated.unwrap();
         assert!(nominated.same(&Origin::direct(ways[1])));
+    }
+
+    /// A router's address changed: the peer saw it first and came by the relay, and what it brought there hid that nothing arrived on the direct way.
+    #[test]
+    fn who_is_heard_on_another_way_than_the_chosen_one_makes_that_one_doubted() {
+        let (now, peer) = (testing::now(), testing::peer(1));
+        let mut here = paths(now, 1, 2);
+        let ways = ["198.51.100.2:9", "198.51.100.3:9"].map(|address| address.parse().unwrap());
+        here.set_candidates(now, peer, &ways.map(Candidate::local), None);
+        for (need, doubted) in [(Need::Wanted, false), (Need::InUse, true)] {
+            here.set_need(now, peer, need);
+            let hear = |here: &mut Paths, way: SocketAddr| {
+                here.with(now, peer, |peer, shared, now| peer.heard(shared, now, Origin::direct(way)));
+            };
+            hear(&mut here, ways[0]);
+            assert!(here.peers[&peer].chosen.is_some_and(|chosen| chosen.same(&Origin::direct(ways[0]))));
+            assert!(here.peers[&peer].suspicion.is_none());
+            hear(&mut here, ways[1]);
+            assert_eq!(here.peers[&peer].suspicion.is_some(), doubted, "{need:?}");
+        }
     }
 
     #[test]

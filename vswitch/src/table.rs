@@ -8,11 +8,13 @@
 //! A fixed number of buckets of four slots, each bucket one cache line. An address may stand in either of two buckets (two hashes),
 //! which lets the table fill to its nominal capacity with next to no early eviction. A slot is two atomics:
 //! ```text
-//!   key    0 = empty, else bit 63 set and the MAC in the low 48 bits
+//!   key    0 = empty, else bit 63 set, version (15 bits), MAC (48 bits)
 //!   value  kind (2 bits) | place (32 bits) | tick (30 bits, a quarter of a second each)
 //! ```
 //! Readers load key, value, key; writers (one at a time, under a mutex that nobody waits for) clear the key, write the value, write
-//! the key. A reader that meets a writer sees an empty slot: the address counts as unknown for that one frame.
+//! the key with the next version. A reader that meets a writer sees an empty slot or two versions: the address counts as unknown for
+//! that one frame. Without the version, a slot that went to another address and back between a reader's two looks at the key would
+//! give it the other's place.
 //!
 //! # Rules
 //! - Bounded: the table never grows. Full buckets give up, in this order: entries past their age, questions without answer, the
@@ -48,6 +50,9 @@ const ASKED_TICKS: u64 = ASKED_FOR.as_secs() * TICKS_PER_SECOND;
 const REFRESH_TICKS: u64 = 4;
 
 const OCCUPIED: u64 = 1 << 63;
+/// How often a slot went to another address, modulo 2^15: between the address and the sign that there is one.
+const VERSION: u64 = ((1 << 15) - 1) << 48;
+const VERSION_STEP: u64 = 1 << 48;
 const WAYS: usize = 4;
 
 /// Where an address was heard: a local port or a peer, by number.
@@ -154,6 +159,11 @@ const fn key(mac: MacAddr) -> u64 {
     OCCUPIED | mac.to_bits()
 }
 
+/// The key of an address in a slot that held another.
+const fn next_version(old: u64, key: u64) -> u64 {
+    key | (old.wrapping_add(VERSION_STEP) & VERSION)
+}
+
 fn mac_of(key: u64) -> MacAddr {
     let bytes = key.to_be_bytes();
     MacAddr([bytes[2], bytes[3], bytes[4], bytes[5], bytes[6], bytes[7]])
@@ -184,9 +194,10 @@ impl Table {
     fn find(&self, key: u64) -> Option<(&Slot, u64)> {
         for bucket in self.candidates(key) {
             for slot in &bucket.0 {
-                if slot.key.load(Ordering::Acquire) == key {
+                let before = slot.key.load(Ordering::Acquire);
+                if before & !VERSION == key {
                     let value = slot.value.load(Ordering::Acquire);
-                    if slot.key.load(Ordering::Acquire) == key {
+                    if slot.key.load(Ordering::Acquire) == before {
                         return Some((slot, value));
                     }
                 }
@@ -268,7 +279,7 @@ impl Table {
         }
         victim.key.store(0, Ordering::Release);
         victim.value.store(fresh.pack(), Ordering::Release);
-        victim.key.store(key, Ordering::Release);
+        victim.key.store(next_version(old_key, key), Ordering::Release);
         if live { Learn::Evicted(mac_of(old_key)) } else { Learn::Learned }
     }
 
@@ -372,6 +383,24 @@ mod tests {
         let evicted =
             (0..10_000).filter(|n| matches!(table.learn(mac(*n), Place::Port(*n), AT(0)), Learn::Evicted(_)));
         assert!(evicted.count() < 10, "less than one in a thousand is lost to collisions");
+    }
+
+    #[test]
+    fn a_slot_that_went_away_and_came_back_is_told_from_one_that_stayed() {
+        let (a, b) = (key(A), key(MacAddr([0xff; 6])));
+        let versions: Vec<u64> =
+            std::iter::successors(Some(0), |old| Some(next_version(next_version(*old, b), a)))
+                .skip(1)
+                .take(100)
+                .collect();
+        assert!(versions.iter().all(|version| version & !VERSION == a && mac_of(*version) == A));
+        assert!(versions.windows(2).all(|pair| pair[0] != pair[1]));
+        let last = a | VERSION;
+        assert_eq!(
+            next_version(last, b),
+            b,
+            "the version wraps and touches neither the address nor the sign"
+        );
     }
 
     #[test]

@@ -11,7 +11,7 @@ use crate::{
     clock::UnixSeconds,
     identity::{HostId, Key, Keypair, OverlayKey, pair_from_seed},
     membership::{Chain, Standing},
-    peers::{NEAR_TRIED, NEAR_WANTED, NEIGHBOURS_MAX, NEIGHBOURS_WANTED},
+    peers::{NEAR_TRIED, NEAR_WANTED, NEIGHBOURS_MAX, NEIGHBOURS_WANTED, PEERS_MAX},
     record::{Draft, HostRecord, RECORD_REFRESH},
     view::{
         NEAREST_KEPT, Offered, View, below,
@@ -93,6 +93,8 @@ struct Host {
     pace: Pace,
     /// With the sequence of the own record that each has.
     neighbours: BTreeMap<usize, u64>,
+    /// Whom it was connected to, for when the view knows nobody it could dial.
+    remembered: BTreeSet<usize>,
     near_is_next: bool,
     bytes: u64,
     records: u64,
@@ -189,6 +191,7 @@ impl World {
             view,
             pace,
             neighbours: BTreeMap::new(),
+            remembered: BTreeSet::new(),
             near_is_next: false,
             bytes: 0,
             records: 0,
@@ -200,8 +203,13 @@ impl World {
     }
 
     fn connect(&mut self, from: usize, to: usize) {
-        self.hosts[from].neighbours.insert(to, 0);
-        self.hosts[to].neighbours.insert(from, 0);
+        for (one, other) in [(from, to), (to, from)] {
+            let host = &mut self.hosts[one];
+            host.neighbours.insert(other, 0);
+            if host.remembered.len() < PEERS_MAX {
+                host.remembered.insert(other);
+            }
+        }
         self.exchange(from, to);
     }
 
@@ -268,19 +276,15 @@ impl World {
         }
     }
 
-    /// One dial a second, while there are too few connections and the view has somebody else.
+    /// One dial a second, while there are too few connections and somebody else is known. Whom it dials takes it, and closes another if need be.
     fn dial(&mut self, at: usize) {
         let host = &self.hosts[at];
         if host.neighbours.len() >= NEIGHBOURS_WANTED {
             return;
         }
-        let free: Vec<usize> = host
-            .view
-            .iter()
-            .filter_map(|record| self.index.get(&record.host).copied())
-            .filter(|peer| !host.neighbours.contains_key(peer))
-            .filter(|peer| self.hosts[*peer].neighbours.len() < NEIGHBOURS_MAX)
-            .collect();
+        let viewed = host.view.iter().filter_map(|record| self.index.get(&record.host).copied());
+        let known: BTreeSet<usize> = viewed.chain(host.remembered.iter().copied()).collect();
+        let free: Vec<usize> = known.into_iter().filter(|peer| !host.neighbours.contains_key(peer)).collect();
         if !free.is_empty() {
             let peer = free[below(&mut self.rng, free.len())];
             self.connect(at, peer);

@@ -6,7 +6,7 @@ use super::{
     super::{route::SendState, *},
     world::*,
 };
-use crate::offload::Checksum;
+use crate::{offload::Checksum, wire::control::GrantRefusal};
 
 #[test]
 fn a_refused_grant_opens_nothing_either_way() {

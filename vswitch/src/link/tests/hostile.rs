@@ -1,6 +1,6 @@
 //! What strangers and liars can do: nothing.
 
-use std::time::Duration;
+use std::{net::SocketAddr, time::Duration};
 
 use super::{super::*, world::*};
 use crate::testing;

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use super::{super::*, world::*};
-use crate::testing;
+use crate::{HostId, testing};
 
 #[test]
 fn an_unused_link_is_left_and_the_peer_told() {

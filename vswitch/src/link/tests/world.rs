@@ -9,9 +9,11 @@ use std::{
 
 use super::super::*;
 use crate::{
+    HostId,
     path::{Candidate, Line, Origin, Via},
     session::{Costs, SharedSecret, StaticSecret},
     testing,
+    wire::control::GrantRefusal,
 };
 
 pub(super) const NETWORK: NetworkId = NetworkId([7; 16]);

@@ -17,7 +17,11 @@ use consort_lab::nat::{Behaviour, Flow, Nat, Protocol, Side, Signal};
 
 use super::super::super::*;
 use crate::{
-    path::{Line, Origin, PathResult, PathView, PeerPaths, SocketId, Via},
+    HostId,
+    path::{
+        Candidate, Line, Origin, PathResult, PathView, PeerPaths, RelayLeg, RelayPolicy, RelayTokens,
+        RelayedPath, SocketId, Via,
+    },
     session::{Costs, SharedSecret, StaticSecret},
     testing,
     wire::PROBE_BYTES,

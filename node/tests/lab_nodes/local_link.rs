@@ -58,6 +58,21 @@ async fn until_connected(stage: &Stage, number: usize, peers: usize) {
     .unwrap();
 }
 
+/// Both nodes begin anew, each with another address: nobody listens any more where it remembers the other. They find each other.
+async fn both_elsewhere(stage: &mut Stage) {
+    for number in [0, 1] {
+        stage.hosts[number].stop_node().unwrap();
+    }
+    for number in [0, 1] {
+        give_address(stage, number, u8::try_from(number + 101).unwrap());
+        stage.hosts[number].start_node(&[]).unwrap();
+    }
+    for number in [0, 1] {
+        stage.hosts[number].ready().await.unwrap();
+        until_connected(stage, number, 1).await;
+    }
+}
+
 /// What was said to the group of multicast DNS.
 fn multicast(capture: &Capture) -> Vec<Vec<u8>> {
     let to_group =
@@ -69,18 +84,7 @@ in_lab! {
     async fn members_whose_addresses_all_changed_find_each_other_on_the_link() {
         let mut stage = stage_on_one_link(2);
         stage.start_overlay().await.unwrap();
-        for number in [0, 1] {
-            stage.hosts[number].stop_node().unwrap();
-        }
-        for number in [0, 1] {
-            // Nobody listens any more where each remembers the other.
-            give_address(&mut stage, number, u8::try_from(number + 101).unwrap());
-            stage.hosts[number].start_node(&[]).unwrap();
-        }
-        for number in [0, 1] {
-            stage.hosts[number].ready().await.unwrap();
-            until_connected(&stage, number, 1).await;
-        }
+        both_elsewhere(&mut stage).await;
     }
 }
 
@@ -89,17 +93,7 @@ in_lab! {
     async fn on_a_link_with_ipv6_alone_members_find_each_other_and_use_it() {
         let mut stage = stage_on_one_link_of(2, true);
         stage.start_overlay().await.unwrap();
-        for number in [0, 1] {
-            stage.hosts[number].stop_node().unwrap();
-        }
-        for number in [0, 1] {
-            give_address(&mut stage, number, u8::try_from(number + 101).unwrap());
-            stage.hosts[number].start_node(&[]).unwrap();
-        }
-        for number in [0, 1] {
-            stage.hosts[number].ready().await.unwrap();
-            until_connected(&stage, number, 1).await;
-        }
+        both_elsewhere(&mut stage).await;
         let body = NetCreateBody { name: "lan".into(), ipv4: None, ipv6: None, mtu: None };
         let _: Network = stage.hosts[0].client().post("/v1/nets", &body).await.unwrap();
         for number in [0, 1] {

@@ -16,9 +16,11 @@
 //! | file | owns |
 //! |---|---|
 //! | [`message`] | the bytes |
+//! | [`held`] | what is held to one host, and when more is asked for |
 //! | [`serve`] | this host as a relay |
 //! | this | this host as an end: which relays are asked, what is held |
 
+mod held;
 pub mod message;
 pub mod serve;
 
@@ -30,7 +32,7 @@ use std::time::{Duration, Instant};
 use consort_overlay::{HostId, Overlay, PeerState};
 use consort_scheduler::bounded::List;
 use consort_vswitch::DataPlane;
-use consort_vswitch::path::{CandidateKind, PathView, RELAYED_MAX, RelayedPath};
+use consort_vswitch::path::{CandidateKind, PathView, RelayedPath};
 use tokio::task::JoinSet;
 
 use super::meet::facts;
@@ -38,17 +40,12 @@ use super::peers::PeerNews;
 use super::protocols;
 use super::ways::{Between, Ways};
 use crate::why::{RelayAttempt, RelayOutcome};
+use held::{HELD_DIRECT, HELD_WANTED, Held, Host};
 use message::{HOPS_MAX, Refusal, Request, Response};
 use serve::{LEG_LIFE, Server};
 
 /// Relays asked for one host in a row.
 const ASKED_MAX: usize = 3;
-
-/// Ways held to one host: the one in use and a warm spare.
-const HELD_WANTED: usize = 2;
-
-/// Ways held to one host while the link goes directly and is in use: what is taken when an address changes.
-const HELD_DIRECT: usize = 1;
 
 /// Hosts to which ways are held though the links go directly: each costs two requests a renewal, and two probes each keep-alive.
 const DIRECT_MAX: usize = 16;
@@ -66,9 +63,6 @@ const ANSWER_WAIT: Duration = Duration::from_secs(8);
 /// How often it is looked for hosts without a spare way.
 const LOOK_EVERY: Duration = Duration::from_secs(1);
 
-/// How long until a spare way is looked for again, doubled each time up to [`RENEW_EVERY`]: the relays of a host that has just begun are not known yet.
-const SPARE_AGAIN: Duration = Duration::from_secs(1);
-
 /// Renewals for which a way is kept after the link went direct: it may come back.
 const KEPT_AFTER_DIRECT: u8 = 3;
 
@@ -78,28 +72,6 @@ const HOSTS_MAX: usize = 512;
 /// Added per relay to a way's measured round trip where paths are compared, in milliseconds: a direct path that is a little slower is worth
 /// more, since it takes nobody's line.
 const COST_PER_HOP: u32 = 5;
-
-/// One way to a host.
-#[derive(Debug, Clone)]
-struct Held {
-    route: Vec<HostId>,
-    path: RelayedPath,
-}
-
-#[derive(Debug, Default)]
-struct Host {
-    held: Vec<Held>,
-    attempts: Vec<RelayAttempt>,
-    /// Renewals since the link went direct and nothing passed.
-    direct_for: u8,
-    /// A search is under way.
-    searching: bool,
-    /// What is held is being asked for.
-    renewing: bool,
-    /// Searches that left it without a spare, and when the next is.
-    searches: u32,
-    search_at: Option<Instant>,
-}
 
 /// This host's ways through others, and others' through it. Clones share it.
 #[derive(Debug, Clone)]
@@ -232,9 +204,9 @@ impl Relays {
             let mut hosts = self.hosts();
             let entry = hosts.entry(host).or_default();
             let outcome = opened.as_ref().err().copied().unwrap_or(RelayOutcome::Ready);
-            attempted(entry, route[0], outcome);
+            entry.attempted(route[0], outcome);
             if let Ok(path) = opened {
-                hold(entry, Held { route, path });
+                entry.hold(Held { route, path });
             }
             entry.held.len()
         };
@@ -562,48 +534,8 @@ impl Relays {
     }
 }
 
-impl Host {
-    /// A search ended.
-    fn searched(&mut self, now: Instant) {
-        if self.held.len() >= HELD_WANTED {
-            (self.searches, self.search_at) = (0, None);
-        } else {
-            let wait = (SPARE_AGAIN * 2_u32.saturating_pow(self.searches.min(8))).min(RENEW_EVERY);
-            self.searches += 1;
-            self.search_at = Some(now + wait);
-        }
-    }
-
-    /// A way beside a direct one is wanted and not held.
-    fn is_direct_due(&self, now: Instant) -> bool {
-        !self.searching && self.held.len() < HELD_DIRECT && self.search_at.is_none_or(|at| at <= now)
-    }
-
-    fn is_due(&self, now: Instant) -> bool {
-        !self.searching && self.held.len() < HELD_WANTED && self.search_at.is_none_or(|at| at <= now)
-    }
-}
-
 fn is_direct(path: Option<&PathView>) -> bool {
     matches!(path, Some(PathView::Direct { kind, .. }) if *kind != Some(CandidateKind::Stream))
-}
-
-fn attempted(entry: &mut Host, relay: HostId, outcome: RelayOutcome) {
-    entry.attempts.retain(|attempt| attempt.relay != relay);
-    // A peer may ask this host to join by ever other relays; the oldest is of no interest any more.
-    if entry.attempts.len() >= crate::why::facts::RELAYS_MAX {
-        entry.attempts.remove(0);
-    }
-    entry.attempts.push(RelayAttempt { relay, outcome });
-}
-
-fn hold(entry: &mut Host, held: Held) {
-    entry.held.retain(|other| other.route != held.route);
-    // The oldest goes: the other end has asked for the newer one just now.
-    if entry.held.len() >= RELAYED_MAX {
-        entry.held.remove(0);
-    }
-    entry.held.push(held);
 }
 
 fn outcome_of(refusal: Refusal) -> RelayOutcome {
@@ -611,64 +543,5 @@ fn outcome_of(refusal: Refusal) -> RelayOutcome {
         Refusal::Full => RelayOutcome::Full,
         Refusal::Unknown => RelayOutcome::Unreachable,
         Refusal::NotAllowed | Refusal::Topology | Refusal::Route => RelayOutcome::Refused,
-    }
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    fn held(number: u32) -> Held {
-        let relay = HostId::random();
-        let address = "192.0.2.1:7441".parse().unwrap();
-        Held {
-            route: vec![relay],
-            path: RelayedPath { relay, address, token: number, token_back: 0, cost: 0 },
-        }
-    }
-
-    #[test]
-    fn a_spare_way_is_looked_for_ever_more_seldom_until_there_is_one() {
-        let (mut entry, mut now) = (Host::default(), Instant::now());
-        hold(&mut entry, held(1));
-        assert!(entry.is_due(now), "at once");
-        let mut waits = Vec::new();
-        for _ in 0..8 {
-            entry.searched(now);
-            let next = entry.search_at.unwrap();
-            assert!(!entry.is_due(now) && entry.is_due(next));
-            waits.push(next - now);
-            now = next;
-        }
-        assert_eq!(waits[..3], [SPARE_AGAIN, 2 * SPARE_AGAIN, 4 * SPARE_AGAIN]);
-        assert_eq!(waits[7], RENEW_EVERY);
-        hold(&mut entry, held(2));
-        entry.searched(now);
-        assert!(!entry.is_due(now + RENEW_EVERY), "there is one");
-        entry.held.pop();
-        assert!(entry.is_due(now), "and when it is lost, at once again");
-    }
-
-    #[test]
-    fn beside_a_direct_path_one_way_is_enough_and_is_asked_for_as_seldom() {
-        let (mut entry, now) = (Host::default(), Instant::now());
-        assert!(entry.is_direct_due(now), "at once");
-        entry.searched(now);
-        assert!(!entry.is_direct_due(now) && entry.is_direct_due(now + SPARE_AGAIN));
-        hold(&mut entry, held(1));
-        assert!(!entry.is_direct_due(now + RENEW_EVERY), "there is one");
-    }
-
-    #[test]
-    fn ways_beyond_what_the_data_plane_takes_push_the_oldest_out() {
-        let mut entry = Host::default();
-        for number in 0..10 {
-            hold(&mut entry, held(number));
-        }
-        let tokens: Vec<u32> = entry.held.iter().map(|held| held.path.token).collect();
-        assert_eq!(tokens, [6, 7, 8, 9]);
-        let again = Held { path: RelayedPath { token: 99, ..entry.held[1].path }, ..entry.held[1].clone() };
-        hold(&mut entry, again);
-        assert_eq!(entry.held.len(), RELAYED_MAX, "a way that is opened again takes its own place");
     }
 }

@@ -36,10 +36,12 @@ const HEARTBEAT: Duration = Duration::from_secs(1);
 const IDENTIFY_INTERVAL: Duration = Duration::from_secs(10 * 60);
 
 /// Hosts behind NATs that may be reached through this one, and control connections through it at once. A circuit carries what a control
-/// connection carries, some hundred bytes a second; its buffers are a few KiB.
+/// connection carries, some hundred bytes a second; its buffers are 16 KiB, so all of them take 8 MiB. With fewer, one member that is alone in the open with some hundred
+/// others is full of what each of these wants of three more.
 const RESERVATIONS_MAX: usize = 128;
-const CIRCUITS_MAX: usize = 128;
-const CIRCUITS_PER_PEER_MAX: usize = 32;
+const CIRCUITS_MAX: usize = 512;
+/// Of them, those of one host: as many as node has last resorts.
+const CIRCUITS_PER_PEER_MAX: usize = 64;
 /// A circuit ends after so long or so much, and is made anew where it is still needed: neither is an obligation for ever.
 const CIRCUIT_AGE_MAX: Duration = Duration::from_secs(12 * 3600);
 const CIRCUIT_BYTES_MAX: u64 = 1 << 30;

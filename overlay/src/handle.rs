@@ -14,7 +14,7 @@ use crate::{
     document::Document,
     identity::{HostId, Key, OverlayKey},
     membership::Membership,
-    peers::{FailureReason, PeerStatus, refused::RefusedHost},
+    peers::{FailureReason, Hold, PeerStatus, refused::RefusedHost},
     record::{HostRecord, PAYLOAD_BYTES_MAX},
     state::OverlayState,
     ticket::Ticket,
@@ -94,12 +94,15 @@ pub struct OverlayStatus {
     pub counters: Counters,
 }
 
-/// A bulk stream to or from a member: tokio's `AsyncRead` and `AsyncWrite`.
-pub struct Stream(Compat<libp2p::Stream>);
+/// A bulk stream to or from a member: tokio's `AsyncRead` and `AsyncWrite`. While it is there, the connection that it runs over is not closed as unused.
+pub struct Stream {
+    stream: Compat<libp2p::Stream>,
+    _hold: Hold,
+}
 
 impl Stream {
-    pub(crate) fn new(stream: libp2p::Stream) -> Self {
-        Self(stream.compat())
+    pub(crate) fn new(stream: libp2p::Stream, hold: Hold) -> Self {
+        Self { stream: stream.compat(), _hold: hold }
     }
 }
 
@@ -115,7 +118,7 @@ impl AsyncRead for Stream {
         cx: &mut Context<'_>,
         buf: &mut ReadBuf<'_>,
     ) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(cx, buf)
+        Pin::new(&mut self.stream).poll_read(cx, buf)
     }
 }
 
@@ -125,15 +128,15 @@ impl AsyncWrite for Stream {
         cx: &mut Context<'_>,
         buf: &[u8],
     ) -> Poll<std::io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(cx, buf)
+        Pin::new(&mut self.stream).poll_write(cx, buf)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(cx)
+        Pin::new(&mut self.stream).poll_flush(cx)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<std::io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(cx)
+        Pin::new(&mut self.stream).poll_shutdown(cx)
     }
 }
 

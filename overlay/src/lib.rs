@@ -96,7 +96,7 @@ pub use protocol::{
 };
 pub use record::{
     HostRecord, LIFETIME_MAX, PAYLOAD_BYTES_MAX, RECORD_BYTES_MAX, RECORD_LIFETIME, RECORD_REFRESH,
-    RecordRefusal, Unverified,
+    RELAYS_MAX, RecordRefusal, Unverified,
 };
 pub use state::{KNOWN_PEERS_MAX, KnownPeer, OverlayState};
 pub use ticket::{TICKET_CHARS_MAX, Ticket, TicketError};

@@ -13,7 +13,9 @@
 //!   a restart of many nodes is a trickle of dials and not a storm (notes/control-plane.md, 1).
 //! - A peer that failed waits: 1 s, doubled each time up to [`BACKOFF_MAX`](schedule::BACKOFF_MAX) (or [`BACKOFF_ALONE_MAX`](schedule::BACKOFF_ALONE_MAX) while there is no connection at all), each time
 //!   ± 25 %, so that those cut off together do not come back together.
-//! - Above [`NEIGHBOURS_MAX`] connections, those unused for [`UNUSED_AFTER`](schedule::UNUSED_AFTER) are closed one by one, the longest unused first.
+//! - Above [`NEIGHBOURS_MAX`] connections, those unused for [`UNUSED_AFTER`](schedule::UNUSED_AFTER) are closed one by one, the longest unused first. Those through a
+//!   third member go first, and above [`NEIGHBOURS_WANTED`] already: each is somebody else's work, and who relays for many serves only so many. One that others lead
+//!   through, or over which a stream of node's runs, is used.
 
 pub(crate) mod refused;
 mod schedule;
@@ -23,12 +25,17 @@ pub use schedule::{NEIGHBOURS_MAX, NEIGHBOURS_WANTED};
 pub use status::{Direction, Failure, FailureReason, PeerState, PeerStatus, Transport};
 
 use schedule::{BACKOFF_MIN, backoff, jittered};
-pub(crate) use schedule::{NEAR_TRIED, NEAR_WANTED};
+pub(crate) use schedule::{NEAR_TRIED, NEAR_WANTED, NEIGHBOURS_BY_CIRCUIT};
 
 use crate::{bytes::ADDRESSES_MAX, clock::UnixSeconds, identity::HostId, membership::Chain};
 use libp2p::swarm::ConnectionId;
 use rand_core::Rng;
-use std::{collections::HashMap, net::SocketAddr, time::Duration};
+use std::{
+    collections::{HashMap, HashSet},
+    net::SocketAddr,
+    sync::Arc,
+    time::Duration,
+};
 
 /// Most peers remembered: the view, the connected ones, and room for those that fail. About 0.5 KiB each.
 pub const PEERS_MAX: usize = 512;
@@ -45,11 +52,22 @@ pub(crate) struct Connection {
     pub(crate) since: UnixSeconds,
 }
 
+/// Keeps a peer's connection in use as long as it, or a copy of it, is there: each of node's streams has one.
+#[derive(Debug, Clone, Default)]
+pub(crate) struct Hold(Arc<()>);
+
+impl Hold {
+    /// Whether there is a copy.
+    fn is_shared(&self) -> bool {
+        Arc::strong_count(&self.0) > 1
+    }
+}
+
 #[derive(Debug)]
 enum Link {
     Down { retry_at: Duration },
     Dialling,
-    Up { connections: Vec<Connection>, round_trip: Option<Duration>, used_at: Duration },
+    Up { connections: Vec<Connection>, round_trip: Option<Duration>, used_at: Duration, hold: Hold },
 }
 
 #[derive(Debug)]
@@ -204,7 +222,8 @@ impl Peers {
             connections.push(connection);
             return Established::Replaces(old);
         }
-        peer.link = Link::Up { connections: vec![connection], round_trip: None, used_at: now };
+        let hold = Hold::default();
+        peer.link = Link::Up { connections: vec![connection], round_trip: None, used_at: now, hold };
         Established::First
     }
 
@@ -270,6 +289,15 @@ impl Peers {
         }
     }
 
+    /// What keeps the connection to `host` in use.
+    pub(crate) fn hold(&self, host: &HostId) -> Hold {
+        match self.peers.get(host).map(|peer| &peer.link) {
+            Some(Link::Up { hold, .. }) => hold.clone(),
+            // Without a connection there is nothing to keep.
+            _ => Hold::default(),
+        }
+    }
+
     /// A ping was answered.
     pub(crate) fn measured(&mut self, host: &HostId, round_trip: Duration, now: UnixSeconds) {
         if let Some(peer) = self.peers.get_mut(host)
@@ -296,6 +324,17 @@ impl Peers {
             let direct = connections.iter().find(|connection| connection.transport != Transport::Relayed)?;
             Some((*host, direct))
         })
+    }
+
+    /// Where the members are through which other peers are connected.
+    fn leading(&self) -> HashSet<SocketAddr> {
+        let links = self.peers.values().map(|peer| &peer.link);
+        let connections = links.flat_map(|link| match link {
+            Link::Up { connections, .. } => connections.as_slice(),
+            Link::Down { .. } | Link::Dialling => &[],
+        });
+        let relayed = connections.filter(|connection| connection.transport == Transport::Relayed);
+        relayed.map(|connection| connection.address).collect()
     }
 
     /// Peers that are being dialled.

@@ -3,12 +3,13 @@
 //! | offset | size | field | meaning |
 //! |---|---|---|---|
 //! | 0 | 2 | length | of the body |
-//! | 2 | 1 | version | 1; the body starts here |
+//! | 2 | 1 | version | 2; the body starts here |
 //! | 3 | 32 | host | the key of the host described |
 //! | 35 | 8 | sequence | the greater is the newer |
 //! | 43 | 4 | issued | seconds since 1970 |
 //! | 47 | 2 | lifetime | seconds; at most [`LIFETIME_MAX`] |
 //! | 49 | 1 + … | addresses | where its control plane listens (QUIC and TCP on each) |
+//! | … | 1 + 32 n | relays | the keys of members through which its control plane is reached; at most [`RELAYS_MAX`] |
 //! | … | 2 + n | payload | at most [`PAYLOAD_BYTES_MAX`]; opaque here, node fills it |
 //! | … | 64 | signature | of the host's key, over the body |
 //! | … | … | chain | the host's [`Chain`]: it proves itself, so the signature need not cover it |
@@ -35,7 +36,9 @@ pub const RECORD_REFRESH: Duration = Duration::from_secs(300);
 pub const LIFETIME_MAX: Duration = Duration::from_secs(900);
 /// The largest record in bytes.
 pub const RECORD_BYTES_MAX: usize = 4096;
-const VERSION: u8 = 1;
+/// Most members named as relays: who asks for a circuit asks these first, and a host keeps no more of them.
+pub const RELAYS_MAX: usize = 2;
+const VERSION: u8 = 2;
 
 /// Why a record was not taken.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, thiserror::Error)]
@@ -74,6 +77,8 @@ pub struct HostRecord {
     pub expires: UnixSeconds,
     /// Where its control plane listens.
     pub addresses: Vec<SocketAddr>,
+    /// Through whom it is reached where it is not there.
+    pub relays: Vec<HostId>,
     /// What node put in.
     pub payload: Vec<u8>,
     /// Its proof of membership.
@@ -87,6 +92,7 @@ pub(crate) struct Draft<'a> {
     pub(crate) sequence: u64,
     pub(crate) issued: UnixSeconds,
     pub(crate) addresses: &'a [SocketAddr],
+    pub(crate) relays: &'a [HostId],
     pub(crate) payload: &'a [u8],
     pub(crate) chain: &'a Chain,
 }
@@ -101,6 +107,7 @@ impl HostRecord {
         body.extend_from_slice(&draft.issued.0.to_be_bytes());
         body.extend_from_slice(&lifetime.to_be_bytes());
         put_addresses(&mut body, draft.addresses);
+        put_relays(&mut body, draft.relays);
         put_counted(&mut body, draft.payload);
         let mut bytes = Vec::new();
         put_counted(&mut bytes, &body);
@@ -155,11 +162,12 @@ impl Unverified {
             return Err(RecordRefusal::Lifetime);
         }
         let addresses = reader.addresses()?;
+        let relays = relays(&mut reader)?;
         let payload = reader.counted(PAYLOAD_BYTES_MAX)?.to_vec();
         reader.end()?;
         let expires = issued.after(lifetime);
-        let record =
-            HostRecord { host, sequence, issued, expires, addresses, payload, chain, bytes: bytes.into() };
+        let bytes = bytes.into();
+        let record = HostRecord { host, sequence, issued, expires, addresses, relays, payload, chain, bytes };
         Ok(Self { record, key, body_len: body.len() })
     }
 
@@ -200,6 +208,23 @@ impl Unverified {
         }
         Ok(self.record)
     }
+}
+
+/// What exceeds [`RELAYS_MAX`] is left out.
+fn put_relays(out: &mut Vec<u8>, relays: &[HostId]) {
+    let keys: Vec<Key> = relays.iter().filter_map(Key::of_host).take(RELAYS_MAX).collect();
+    out.push(u8::try_from(keys.len()).expect("at most RELAYS_MAX"));
+    for key in keys {
+        out.extend_from_slice(key.as_bytes());
+    }
+}
+
+fn relays(reader: &mut Reader<'_>) -> Result<Vec<HostId>, Malformed> {
+    let count = usize::from(reader.u8()?);
+    if count > RELAYS_MAX {
+        return Err(Malformed);
+    }
+    (0..count).map(|_| Key::from_bytes(reader.array()?).host().ok_or(Malformed)).collect()
 }
 
 #[cfg(test)]

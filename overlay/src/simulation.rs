@@ -161,6 +161,7 @@ impl World {
                 ([10, 0, number[0], number[1]], 7440).into(),
                 ([0xfd00, 0, 0, 0, 0, 0, 0, u16::from_be_bytes(number)], 7440).into(),
             ],
+            relays: &[],
             payload: &PAYLOAD,
             chain,
         };

@@ -11,6 +11,7 @@ mod handler;
 use crate::{
     handle::{Answer, OpenError, Stream},
     identity::HostId,
+    peers::Hold,
 };
 use handler::Handler;
 use libp2p::{
@@ -43,6 +44,7 @@ pub(crate) struct Incoming {
 pub(crate) struct Opening {
     host: HostId,
     protocol: StreamProtocol,
+    hold: Hold,
     answer: Option<Answer<Result<Stream, OpenError>>>,
 }
 
@@ -50,9 +52,10 @@ impl Opening {
     pub(crate) fn new(
         host: HostId,
         protocol: StreamProtocol,
+        hold: Hold,
         answer: Answer<Result<Stream, OpenError>>,
     ) -> Self {
-        Self { host, protocol, answer: Some(answer) }
+        Self { host, protocol, hold, answer: Some(answer) }
     }
 
     fn answer(mut self, outcome: Result<Stream, OpenError>) {

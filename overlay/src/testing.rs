@@ -74,6 +74,7 @@ pub(crate) fn record(members: &[u8], sequence: u64) -> HostRecord {
         sequence,
         issued: NOW,
         addresses: &["10.0.0.1:4001".parse().unwrap()],
+        relays: &[key(1).host().unwrap()],
         payload: b"payload",
         chain: &chain(members),
     };

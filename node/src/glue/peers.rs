@@ -66,7 +66,7 @@ enum News {
     Changed(HostId),
     Met { host: HostId, whereabouts: Box<Whereabouts>, taken: oneshot::Sender<bool> },
     Via { host: HostId, via: Vec<RelayedPath> },
-    Stream { host: HostId, end: Option<SocketAddr> },
+    Stream { host: HostId, end: Option<SocketAddr>, told: oneshot::Sender<()> },
     Described { host: HostId, payload: Vec<u8>, learned: oneshot::Sender<bool> },
 }
 
@@ -98,9 +98,12 @@ impl PeerNews {
         self.put(News::Via { host, via }).await;
     }
 
-    /// This host's end of a stream of datagrams to a host, or that there is none any more.
+    /// This host's end of a stream of datagrams to a host, or that there is none any more; returns when the data plane has been told.
     pub async fn set_stream(&self, host: HostId, end: Option<SocketAddr>) {
-        self.put(News::Stream { host, end }).await;
+        let (told, is_told) = oneshot::channel();
+        self.put(News::Stream { host, end, told }).await;
+        // Without an answer the daemon ends.
+        is_told.await.ok();
     }
 
     /// Makes sure that the data plane knows a host; false if nothing can be learned of it.
@@ -226,7 +229,11 @@ impl Peers {
                 let _asker_is_gone = taken.send(is_taken);
             }
             News::Via { host, via } => self.change(host, |known| known.via = via),
-            News::Stream { host, end } => self.change(host, |known| known.stream = end),
+            News::Stream { host, end, told } => {
+                self.change(host, |known| known.stream = end);
+                // A stream that has ended meanwhile does not wait.
+                let _asker_is_gone = told.send(());
+            }
             News::Described { host, payload, learned } => {
                 self.remember(host);
                 self.tell_payload(host, &payload);

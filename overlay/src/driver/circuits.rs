@@ -1,26 +1,30 @@
 //! Control connections through a third member, where there is no direct way: libp2p's circuit relay v2.
 //!
-//! The story: a host asks up to [`RESERVATIONS_WANTED`] members it has dialled itself (they can be reached, so they serve as relays) to take
-//! connections for it, and keeps that up. Who dials a host and has no connection after [`DIRECT_FIRST`] ([`WAITED_FIRST`] where node waits for it, [`LOST_FIRST`]
-//! where it was lost because this host moved), or fails, asks the members it is connected with for a circuit to it; one who has a reservation of that host joins the two. On the circuit run the same encryption and the
-//! same proof of membership as on any connection, end to end: the relay sees lengths and times. Frames of networks never go this way by
-//! themselves; see node's last resort.
+//! The story: a host asks up to [`RELAYS_MAX`] members it has dialled itself (they can be reached, so they serve as relays) to take
+//! connections for it, keeps that up, and names them in its record. Who dials a host and has no connection after [`DIRECT_FIRST`] ([`WAITED_FIRST`] where node waits for
+//! it, [`LOST_FIRST`] where it was lost because this host moved), or fails, asks those that the host's record names for a circuit to it, and if they refuse, members it is
+//! connected with; one who has a reservation of that host joins the two. A neighbour more is worth no circuit where there are some already: members that all others can
+//! reach are few, and each serves only so many. On the circuit run the same encryption and the same proof of membership as on any connection, end to end: the relay
+//! sees lengths and times. Frames of networks never go this way by themselves; see node's last resort.
 //!
-//! Owns: reservations, and dials over circuits that are under way. A dial has failed when its direct and its circuit part have. Bounded by the
-//! peers: at most one entry for each.
+//! Owns: reservations, dials over circuits that are under way, and how many circuits lead through this host to whom. A dial has failed when its direct and its circuit
+//! part have. Bounded by the peers: at most one entry for each.
 
 use super::{
     Driver,
     transport::{first_hop, from_multiaddr, to_multiaddr},
 };
 use crate::{
+    config::Transports,
     identity::HostId,
-    peers::{PEERS_MAX, Transport},
+    peers::{NEIGHBOURS_BY_CIRCUIT, PEERS_MAX, Transport},
+    record::RELAYS_MAX,
 };
 use libp2p::{
     Multiaddr,
     core::{ConnectedPoint, transport::ListenerId},
     multiaddr::Protocol,
+    relay,
     swarm::{
         ConnectionId, DialError,
         dial_opts::{DialOpts, PeerCondition},
@@ -28,8 +32,6 @@ use libp2p::{
 };
 use std::{collections::HashMap, net::SocketAddr, time::Duration};
 
-/// Members that take connections for this host: one, and one that may go away.
-const RESERVATIONS_WANTED: usize = 2;
 /// Members asked for a circuit to one host; more than a few would be a search, for which there is Kademlia.
 const ASKED_MAX: usize = 4;
 /// Dials that have a circuit beside them at once. Each costs others' work, and a host whose dials all take long is overrun itself: where many start
@@ -49,22 +51,90 @@ enum Try {
     /// Only the direct dial is under way.
     Direct { since: Duration },
     /// Both are.
-    Both { circuit: ConnectionId },
+    Both { circuit: Asked },
     /// The direct one has failed.
-    Circuit { circuit: ConnectionId, direct: DialError },
+    Circuit { circuit: Asked, direct: DialError },
 }
+
+/// A circuit that some members were asked for, and the ways to those that are asked if all of them refuse.
+#[derive(Debug)]
+struct Asked {
+    id: ConnectionId,
+    others: Vec<Multiaddr>,
+}
+
+/// A member that was asked to take connections for this host.
+#[derive(Debug)]
+struct Reservation {
+    relay: HostId,
+    /// It has agreed.
+    stands: bool,
+}
+
+/// A member and a way to it.
+type Way = (HostId, SocketAddr, Transport);
 
 /// See the module.
 #[derive(Debug, Default)]
 pub(super) struct Circuits {
-    reservations: HashMap<ListenerId, HostId>,
+    reservations: HashMap<ListenerId, Reservation>,
     tries: HashMap<HostId, Try>,
+    /// How many lead through this host to each.
+    carried: HashMap<HostId, usize>,
 }
 
 impl Circuits {
-    /// A reservation is gone; true if the listener was one.
-    pub(super) fn withdrawn(&mut self, listener: ListenerId) -> bool {
-        self.reservations.remove(&listener).is_some()
+    /// A listener is gone; if it was a reservation, whether that stood.
+    pub(super) fn withdrawn(&mut self, listener: ListenerId) -> Option<bool> {
+        self.reservations.remove(&listener).map(|reservation| reservation.stands)
+    }
+
+    /// A member takes connections for this host; true if that is news.
+    fn reserved(&mut self, relay: &HostId) -> bool {
+        let mut pending = self.reservations.values_mut().filter(|held| held.relay == *relay && !held.stands);
+        pending.next().map(|reservation| reservation.stands = true).is_some()
+    }
+
+    /// The members that take connections for this host.
+    pub(super) fn relays(&self) -> Vec<HostId> {
+        let standing = self.reservations.values().filter(|reservation| reservation.stands);
+        let mut relays: Vec<HostId> = standing.map(|reservation| reservation.relay).collect();
+        relays.sort_unstable();
+        relays
+    }
+
+    fn is_asked(&self, relay: &HostId) -> bool {
+        self.reservations.values().any(|reservation| reservation.relay == *relay)
+    }
+
+    /// A circuit through this host begins.
+    fn carries(&mut self, ends: [HostId; 2]) {
+        for end in ends {
+            *self.carried.entry(end).or_default() += 1;
+        }
+    }
+
+    /// One has ended.
+    fn carries_no_more(&mut self, ends: [HostId; 2]) {
+        for end in ends {
+            if let Some(count) = self.carried.get_mut(&end) {
+                *count -= 1;
+                if *count == 0 {
+                    self.carried.remove(&end);
+                }
+            }
+        }
+    }
+
+    /// Whether more than what node asks runs over the connection to a host.
+    pub(super) fn keep(&self, host: &HostId) -> bool {
+        self.carried.contains_key(host) || self.is_asked(host)
+    }
+
+    /// Dials with a circuit beside them.
+    fn under_way(&self) -> usize {
+        let has_circuit = |part: &&Try| matches!(part, Try::Both { .. } | Try::Circuit { .. });
+        self.tries.values().filter(has_circuit).count()
     }
 
     /// A dial began; the head start of its direct part counts from here.
@@ -89,8 +159,7 @@ impl Circuits {
 
     /// Whether one more would be too many.
     fn are_enough(&self) -> bool {
-        let has_circuit = |part: &&Try| matches!(part, Try::Both { .. } | Try::Circuit { .. });
-        self.tries.values().filter(has_circuit).count() >= AT_ONCE
+        self.under_way() >= AT_ONCE
     }
 
     /// There is a connection, or the dial is over.
@@ -111,8 +180,23 @@ pub(super) fn remote_of(endpoint: &ConnectedPoint) -> Option<(SocketAddr, Transp
     first_hop(relay).map(|(address, _)| (address, Transport::Relayed))
 }
 
-fn through(relay: HostId, address: SocketAddr, transport: Transport) -> Multiaddr {
+fn through((relay, address, transport): Way) -> Multiaddr {
     to_multiaddr(address, transport).with(Protocol::P2p(relay)).with(Protocol::P2pCircuit)
+}
+
+/// Whom to ask for a circuit, and whom if they refuse: those whom the host names, if it names any; the others in their order, but those first who take connections for
+/// this host too, since hosts that were invited together share them.
+fn whom_to_ask(mut ways: Vec<Way>, named: &[HostId], own: &[HostId]) -> (Vec<Way>, Vec<Way>) {
+    ways.sort_by_key(|(relay, ..)| (!named.contains(relay), !own.contains(relay)));
+    ways.truncate(ASKED_MAX);
+    let others = ways.iter().position(|(relay, ..)| !named.contains(relay)).unwrap_or(ways.len());
+    match others {
+        0 => (ways, Vec::new()),
+        _ => {
+            let others = ways.split_off(others);
+            (ways, others)
+        }
+    }
 }
 
 impl Driver {
@@ -153,7 +237,8 @@ impl Driver {
                 Try::Direct { since } => *since,
                 Try::Both { .. } | Try::Circuit { .. } => continue,
             };
-            if now.saturating_sub(since) < self.head_start(&host) || self.circuits.are_enough() {
+            let is_early = now.saturating_sub(since) < self.head_start(&host);
+            if is_early || self.circuits.are_enough() || !self.is_worth_others_work(&host) {
                 continue;
             }
             // Where nobody can be asked for one, somebody may be a moment later.
@@ -173,48 +258,103 @@ impl Driver {
     }
 
     fn reserve(&mut self) {
-        if self.circuits.reservations.len() >= RESERVATIONS_WANTED {
+        if self.circuits.reservations.len() >= RELAYS_MAX {
             return;
         }
-        let free = |(relay, ..): &(HostId, SocketAddr, Transport)| {
-            !self.circuits.reservations.values().any(|held| held == relay)
-        };
-        // The one known longest is not worth more than another, but the same one comes again after a restart.
-        let Some((relay, address, transport)) =
-            self.peers.dialled().filter(free).min_by_key(|(host, ..)| *host)
-        else {
+        let mut free: Vec<Way> =
+            self.peers.dialled().filter(|(relay, ..)| !self.circuits.is_asked(relay)).collect();
+        if free.is_empty() {
             return;
-        };
-        match self.swarm.listen_on(through(relay, address, transport)) {
-            Ok(listener) => drop(self.circuits.reservations.insert(listener, relay)),
+        }
+        // The map's order is random; sorting makes one seed give one choice. Any will do: the record says which it is.
+        free.sort_unstable_by_key(|(relay, ..)| *relay);
+        let way = free[crate::view::below(&mut self.rng, free.len())];
+        let relay = way.0;
+        match self.swarm.listen_on(through(way)) {
+            Ok(listener) => {
+                let reservation = Reservation { relay, stands: false };
+                self.circuits.reservations.insert(listener, reservation);
+            }
             Err(error) => tracing::debug!(%relay, %error, "no reservation can be asked for"),
         }
     }
 
-    /// Asks members for a circuit to `host`; none if there is nobody to ask.
-    fn dial_through(&mut self, host: HostId) -> Option<ConnectionId> {
-        let mut relays: Vec<_> = self.peers.through().filter(|(relay, ..)| *relay != host).collect();
-        relays.sort_unstable_by_key(|(relay, ..)| *relay);
-        if !relays.is_empty() {
-            let start = crate::view::below(&mut self.rng, relays.len());
-            relays.rotate_left(start);
+    /// Others must learn through whom this host is reached.
+    pub(super) fn on_circuit_event(&mut self, event: &relay::client::Event) {
+        if let relay::client::Event::ReservationReqAccepted { relay_peer_id, .. } = event
+            && self.circuits.reserved(relay_peer_id)
+        {
+            self.renew_record();
+            self.spread_record();
         }
-        // Those that this host itself is reached through are the likeliest: hosts that were invited together share them.
-        relays.sort_by_key(|(relay, ..)| !self.circuits.reservations.values().any(|held| held == relay));
-        relays.truncate(ASKED_MAX);
-        if relays.is_empty() {
+    }
+
+    /// And that they reach it there no more.
+    pub(super) fn on_withdrawn(&mut self, stood: bool) {
+        if stood {
+            self.renew_record();
+            self.spread_record();
+        }
+    }
+
+    pub(super) fn on_relay_event(&mut self, event: &relay::Event) {
+        match event {
+            relay::Event::CircuitReqAccepted { src_peer_id, dst_peer_id } => {
+                self.circuits.carries([*src_peer_id, *dst_peer_id]);
+            }
+            relay::Event::CircuitClosed { src_peer_id, dst_peer_id, .. } => {
+                self.circuits.carries_no_more([*src_peer_id, *dst_peer_id]);
+            }
+            _ => {}
+        }
+    }
+
+    /// Whether a connection is wanted so much that others shall carry it.
+    fn is_worth_others_work(&self, host: &HostId) -> bool {
+        let is_wanted = self.waiting.contains_key(host) || self.moving.is_lost(host);
+        is_wanted || self.peers.connected() + self.circuits.under_way() < NEIGHBOURS_BY_CIRCUIT
+    }
+
+    /// Asks members for a circuit to `host`; none if there is nobody to ask.
+    fn dial_through(&mut self, host: HostId) -> Option<Asked> {
+        let mut ways: Vec<Way> = self.peers.through().filter(|(relay, ..)| *relay != host).collect();
+        ways.sort_unstable_by_key(|(relay, ..)| *relay);
+        if !ways.is_empty() {
+            let start = crate::view::below(&mut self.rng, ways.len());
+            ways.rotate_left(start);
+        }
+        let named = self.view.get(&host).map(|record| record.relays.clone()).unwrap_or_default();
+        let transport = match self.config.transports {
+            Transports::Quic => Transport::Quic,
+            // Passes where QUIC does not.
+            Transports::Both | Transports::Tcp => Transport::Tcp,
+        };
+        let local = *self.swarm.local_peer_id();
+        for relay in named.iter().filter(|relay| **relay != host && **relay != local) {
+            let is_connected = ways.iter().any(|(connected, ..)| connected == relay);
+            if let (false, Some(address)) = (is_connected, self.peers.addresses(relay).first()) {
+                ways.push((*relay, *address, transport));
+            }
+        }
+        let (likely, others) = whom_to_ask(ways, &named, &self.circuits.relays());
+        let to = |way: Way| through(way).with(Protocol::P2p(host));
+        self.ask_for_circuit(host, likely.into_iter().map(to).collect(), others.into_iter().map(to).collect())
+    }
+
+    fn ask_for_circuit(
+        &mut self,
+        host: HostId,
+        ways: Vec<Multiaddr>,
+        others: Vec<Multiaddr>,
+    ) -> Option<Asked> {
+        if ways.is_empty() {
             return None;
         }
-        let addresses = relays
-            .into_iter()
-            .map(|(relay, address, transport)| through(relay, address, transport).with(Protocol::P2p(host)))
-            .collect();
         // The direct dial may be under way.
-        let options =
-            DialOpts::peer_id(host).condition(PeerCondition::Disconnected).addresses(addresses).build();
+        let options = DialOpts::peer_id(host).condition(PeerCondition::Disconnected).addresses(ways).build();
         let id = options.connection_id();
         match self.swarm.dial(options) {
-            Ok(()) => Some(id),
+            Ok(()) => Some(Asked { id, others }),
             Err(error) => {
                 tracing::debug!(%host, %error, "no circuit can be asked for");
                 None
@@ -225,22 +365,34 @@ impl Driver {
     /// One part of a dial ended badly.
     pub(super) fn on_dial_ended(&mut self, host: HostId, id: ConnectionId, error: DialError) {
         match self.circuits.tries.remove(&host) {
-            Some(Try::Both { circuit }) if circuit == id => {
+            Some(Try::Both { circuit }) if circuit.id == id => {
                 tracing::debug!(%host, error = %super::transport::innermost(&error), "no circuit");
-                // Not asked again before the direct dial has ended as well.
-                self.circuits.tries.insert(host, Try::Direct { since: Duration::MAX });
+                let part = match self.ask_for_circuit(host, circuit.others, Vec::new()) {
+                    Some(circuit) => Try::Both { circuit },
+                    // Nobody is asked again before the direct dial has ended as well.
+                    None => Try::Direct { since: Duration::MAX },
+                };
+                self.circuits.tries.insert(host, part);
             }
             Some(Try::Both { circuit }) if is_worth_a_circuit(&host, &error) => {
                 self.circuits.tries.insert(host, Try::Circuit { circuit, direct: error });
             }
             // What the host itself said over the circuit is better to know than that there was no direct way.
-            Some(Try::Circuit { circuit, direct }) if circuit == id => {
-                let said = if is_worth_a_circuit(&host, &error) { direct } else { error };
-                self.on_dial_failed(host, &said);
+            Some(Try::Circuit { circuit, .. }) if circuit.id == id && !is_worth_a_circuit(&host, &error) => {
+                self.on_dial_failed(host, &error);
+            }
+            Some(Try::Circuit { circuit, direct }) if circuit.id == id => {
+                tracing::debug!(%host, error = %super::transport::innermost(&error), "no circuit");
+                match self.ask_for_circuit(host, circuit.others, Vec::new()) {
+                    Some(circuit) => drop(self.circuits.tries.insert(host, Try::Circuit { circuit, direct })),
+                    None => self.on_dial_failed(host, &direct),
+                }
             }
             Some(Try::Direct { since }) if since == Duration::MAX => self.on_dial_failed(host, &error),
             None | Some(Try::Direct { .. })
-                if is_worth_a_circuit(&host, &error) && !self.circuits.are_enough() =>
+                if is_worth_a_circuit(&host, &error)
+                    && self.is_worth_others_work(&host)
+                    && !self.circuits.are_enough() =>
             {
                 match self.dial_through(host) {
                     Some(circuit) => {
@@ -278,7 +430,7 @@ mod tests {
         circuits.began(waiting, Duration::ZERO);
         assert_eq!(circuits.next_at(|_| Some(WAITED_FIRST)), Some(WAITED_FIRST));
         for id in 0..AT_ONCE {
-            let circuit = ConnectionId::new_unchecked(id);
+            let circuit = Asked { id: ConnectionId::new_unchecked(id), others: Vec::new() };
             circuits.tries.insert(HostId::random(), Try::Both { circuit });
         }
         assert!(circuits.are_enough());
@@ -290,5 +442,46 @@ mod tests {
         let done = *circuits.tries.keys().find(|host| **host != waiting).unwrap();
         circuits.ended(&done);
         assert_eq!(circuits.next_at(|_| Some(WAITED_FIRST)), Some(WAITED_FIRST));
+    }
+
+    #[test]
+    fn those_whom_a_host_names_are_asked_first_and_the_others_if_they_refuse() {
+        let relays: Vec<HostId> = (0..6).map(|_| HostId::random()).collect();
+        let address = "192.0.2.1:7440".parse().unwrap();
+        let ways: Vec<Way> = relays.iter().map(|relay| (*relay, address, Transport::Tcp)).collect();
+        let of = |ways: Vec<Way>| ways.into_iter().map(|(relay, ..)| relay).collect::<Vec<_>>();
+        let (likely, others) = whom_to_ask(ways.clone(), &relays[4..], &relays[2..4]);
+        assert_eq!((of(likely), of(others)), (relays[4..].to_vec(), relays[2..4].to_vec()));
+        let (likely, others) = whom_to_ask(ways.clone(), &[HostId::random()], &relays[3..4]);
+        assert_eq!(of(likely), [relays[3], relays[0], relays[1], relays[2]], "nobody knows the one it names");
+        assert!(others.is_empty());
+        let (likely, others) = whom_to_ask(ways[..1].to_vec(), &relays[..1], &[]);
+        assert_eq!((of(likely), of(others)), (relays[..1].to_vec(), Vec::new()));
+    }
+
+    #[test]
+    fn relays_are_named_once_they_have_agreed_and_until_they_are_gone() {
+        let (mut circuits, relay) = (Circuits::default(), HostId::random());
+        let listener = ListenerId::next();
+        circuits.reservations.insert(listener, Reservation { relay, stands: false });
+        assert!(circuits.relays().is_empty());
+        assert!(circuits.reserved(&relay) && !circuits.reserved(&relay), "a renewal is no news");
+        assert_eq!(circuits.relays(), [relay]);
+        assert!(circuits.keep(&relay));
+        assert_eq!(circuits.withdrawn(listener), Some(true));
+        assert_eq!(circuits.withdrawn(listener), None);
+        assert!(circuits.relays().is_empty() && !circuits.keep(&relay));
+    }
+
+    #[test]
+    fn connections_are_kept_as_long_as_circuits_lead_through_this_host_to_them() {
+        let (mut circuits, one, other) = (Circuits::default(), HostId::random(), HostId::random());
+        circuits.carries([one, other]);
+        circuits.carries([other, one]);
+        circuits.carries_no_more([one, other]);
+        assert!(circuits.keep(&one) && circuits.keep(&other));
+        circuits.carries_no_more([one, other]);
+        circuits.carries_no_more([one, other]);
+        assert!(!circuits.keep(&one) && !circuits.keep(&other));
     }
 }

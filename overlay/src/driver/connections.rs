@@ -47,7 +47,6 @@ impl Driver {
                 self.on_refused(&error, &send_back_addr, peer_id);
             }
             SwarmEvent::Dialing { peer_id: Some(host), .. } => self.peers.dialling_began(host),
-            SwarmEvent::ListenerClosed { listener_id, .. } if self.circuits.withdrawn(listener_id) => {}
             SwarmEvent::NewListenAddr { .. } => {
                 self.close_dead_connections();
                 self.on_address_new();
@@ -57,12 +56,15 @@ impl Driver {
                 self.close_dead_connections();
                 self.addresses_changed();
             }
-            SwarmEvent::ListenerClosed { addresses, reason, .. } => {
-                tracing::error!(
-                    ?addresses,
-                    ?reason,
-                    "a listener closed: this host is not reachable there any more"
-                );
+            SwarmEvent::ListenerClosed { listener_id, addresses, reason } => {
+                match self.circuits.withdrawn(listener_id) {
+                    Some(stood) => self.on_withdrawn(stood),
+                    None => tracing::error!(
+                        ?addresses,
+                        ?reason,
+                        "a listener closed: this host is not reachable there any more"
+                    ),
+                }
             }
             SwarmEvent::ListenerError { error, .. } => tracing::warn!(%error, "a listener reported an error"),
             _ => {}
@@ -90,7 +92,9 @@ impl Driver {
             BehaviourEvent::Kad(event) => self.on_kad_event(event),
             BehaviourEvent::Gossip(event) => self.on_gossip_event(event),
             BehaviourEvent::Streams(incoming) => self.on_stream(incoming),
-            BehaviourEvent::Identify(_) | BehaviourEvent::Relay(_) | BehaviourEvent::Circuits(_) => {}
+            BehaviourEvent::Relay(event) => self.on_relay_event(&event),
+            BehaviourEvent::Circuits(event) => self.on_circuit_event(&event),
+            BehaviourEvent::Identify(_) => {}
         }
     }
 
@@ -279,7 +283,8 @@ impl Driver {
     pub(super) fn upkeep_connections(&mut self) {
         let now = self.now();
         let near = self.view.nearest(NEAREST_KEPT);
-        if let Some(host) = self.peers.choose_close(&near, now) {
+        let kept = |host: &HostId| self.circuits.keep(host);
+        if let Some(host) = self.peers.choose_close(&near, kept, now) {
             self.close_peer(&host, &FailureReason::ClosedHere);
         }
         if !self.entering {

@@ -60,7 +60,7 @@ impl Driver {
 
     /// Signs this host's record anew.
     pub(super) fn renew_record(&mut self) {
-        let addresses = self.own_addresses();
+        let (addresses, relays) = (self.own_addresses(), self.circuits.relays());
         let door = self.door.lock();
         let Some(membership) = &door.membership else { return };
         let milliseconds = u64::try_from(self.clock.since_epoch().as_millis()).unwrap_or(u64::MAX);
@@ -69,6 +69,7 @@ impl Driver {
             sequence: self.record_sequence,
             issued: self.clock.unix(),
             addresses: &addresses,
+            relays: &relays,
             payload: &self.payload,
             chain: &membership.chain,
         };

@@ -246,7 +246,8 @@ impl Driver {
     pub(super) fn on_stream(&mut self, Incoming { host, protocol, stream }: Incoming) {
         let now = self.now();
         self.peers.used(&host, now);
-        match self.tell(Event::Stream { from: host, protocol, stream: Stream::new(stream) }) {
+        let stream = Stream::new(stream, self.peers.hold(&host));
+        match self.tell(Event::Stream { from: host, protocol, stream }) {
             Ok(()) => self.counters.streams_taken += 1,
             Err(_) => self.counters.streams_refused += 1,
         }
@@ -275,6 +276,7 @@ impl Driver {
         let now = self.now();
         self.peers.used(&host, now);
         let protocol = stream_protocol(self.overlay.map(|key| key.id()), name);
-        self.swarm.behaviour_mut().streams.open(Opening::new(host, protocol, answer));
+        let opening = Opening::new(host, protocol, self.peers.hold(&host), answer);
+        self.swarm.behaviour_mut().streams.open(opening);
     }
 }

@@ -1,6 +1,6 @@
 //! Whom to dial when, how long to wait after a failure, which connection may go: the rules at the head of [`peers`](super).
 
-use super::{Link, Peer, Peers};
+use super::{Connection, Link, Peer, Peers, Transport};
 use crate::{identity::HostId, view::below};
 use rand_core::Rng;
 use std::{net::SocketAddr, time::Duration};
@@ -13,6 +13,9 @@ pub const NEIGHBOURS_WANTED: usize = 6;
 /// Above so many connections the unused ones are closed, among them those that searches of the routing table leave behind. Twice what is wanted,
 /// so that closing here does not make the peer look for another at once.
 pub const NEIGHBOURS_MAX: usize = 12;
+/// Below so many connections a host looks for neighbours through third members too. Enough for news to spread, and to lose two; more would fill the few members that all
+/// others can reach: with six, a founder had a hundred circuits of twenty-six hosts that nobody needed.
+pub(crate) const NEIGHBOURS_BY_CIRCUIT: usize = 3;
 /// Connections to hosts that are near by Kademlia's metric, where the view is but a sample: with one neighbour gone the others tell.
 pub(crate) const NEAR_WANTED: usize = 3;
 /// Among so many of the nearest: some cannot be reached.
@@ -74,21 +77,30 @@ impl Peers {
         chosen
     }
 
-    /// A connection that may go because there are too many: the longest unused, but for those to hosts that are near, which either end may have
-    /// wanted. One at a time, since the peer may be closing others.
-    pub(crate) fn choose_close(&self, near: &[HostId], now: Duration) -> Option<HostId> {
-        if self.connected() <= NEIGHBOURS_MAX {
+    /// A connection that may go because there are too many: the longest unused, those through third members first, but for those to hosts that are near, which either
+    /// end may have wanted, and those that are `kept`. One at a time, since the peer may be closing others.
+    pub(crate) fn choose_close(
+        &self,
+        near: &[HostId],
+        kept: impl Fn(&HostId) -> bool,
+        now: Duration,
+    ) -> Option<HostId> {
+        let connected = self.connected();
+        if connected <= NEIGHBOURS_WANTED {
             return None;
         }
-        let unused = self.peers.iter().filter_map(|(host, peer)| match &peer.link {
-            Link::Up { used_at, .. }
-                if now.saturating_sub(*used_at) >= UNUSED_AFTER && !near.contains(host) =>
-            {
-                Some((*used_at, *host))
-            }
-            _ => None,
+        let leading = self.leading();
+        let unused = self.peers.iter().filter_map(|(host, peer)| {
+            let Link::Up { connections, used_at, hold, .. } = &peer.link else { return None };
+            let relayed = |connection: &Connection| connection.transport == Transport::Relayed;
+            let is_direct = !connections.iter().all(relayed);
+            let leads = is_direct && connections.iter().any(|own| leading.contains(&own.address));
+            let is_used = now.saturating_sub(*used_at) < UNUSED_AFTER || hold.is_shared() || leads;
+            let most = if is_direct { NEIGHBOURS_MAX } else { NEIGHBOURS_WANTED };
+            let may_go = connected > most && !is_used && !near.contains(host) && !kept(host);
+            may_go.then_some((is_direct, *used_at, *host))
         });
-        unused.min().map(|(_, host)| host)
+        unused.min().map(|(.., host)| host)
     }
 }
 

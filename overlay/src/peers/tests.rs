@@ -144,19 +144,64 @@ fn above_the_bound_the_longest_unused_connections_go() {
         peers.established(*host, connection(id, Direction::Inbound), chain(&[1]), at);
     }
     let first = T + UNUSED_AFTER;
-    assert_eq!(peers.choose_close(&[], first - Duration::from_secs(1)), None, "none was unused for long");
-    assert_eq!(peers.choose_close(&[], first), Some(hosts[0]));
+    assert_eq!(
+        peers.choose_close(&[], |_| false, first - Duration::from_secs(1)),
+        None,
+        "none was unused for long"
+    );
+    assert_eq!(peers.choose_close(&[], |_| false, first), Some(hosts[0]));
     let later = first + Duration::from_secs(100);
     peers.used(&hosts[0], later);
     let mut rng = seeded(6);
     let mut closed = Vec::new();
-    while let Some(host) = peers.choose_close(&[], later) {
+    while let Some(host) = peers.choose_close(&[], |_| false, later) {
         for id in peers.connections(&host) {
             assert!(peers.closed(&host, id, failure(), later, &mut rng));
         }
         closed.push(host);
     }
     assert_eq!(closed, hosts[1..4], "no more than the surplus, and not the one that was used");
+}
+
+/// A host with so many connections, the first of them to a member through which the last leads.
+fn with_connections(count: usize) -> (Peers, Vec<HostId>) {
+    let (mut peers, hosts) = with_peers(u16::try_from(count).unwrap());
+    for (id, host) in hosts.iter().enumerate() {
+        let transport = if id + 1 == count { Transport::Relayed } else { Transport::Quic };
+        let port = if id + 1 == count { 0 } else { u16::try_from(id).unwrap() };
+        let connection =
+            Connection { transport, address: address(port), ..connection(id, Direction::Inbound) };
+        peers.established(*host, connection, chain(&[1]), T);
+    }
+    (peers, hosts)
+}
+
+#[test]
+fn unused_connections_through_others_go_before_direct_ones_and_sooner() {
+    let later = T + UNUSED_AFTER;
+    for count in [NEIGHBOURS_WANTED, NEIGHBOURS_WANTED + 1, NEIGHBOURS_MAX + 1] {
+        let (peers, hosts) = with_connections(count);
+        let relayed = hosts[count - 1];
+        let goes = peers.choose_close(&[], |_| false, later);
+        assert_eq!(goes, (count > NEIGHBOURS_WANTED).then_some(relayed), "{count}");
+    }
+    let (peers, hosts) = with_connections(NEIGHBOURS_MAX + 1);
+    let relayed = hosts[NEIGHBOURS_MAX];
+    let goes = peers.choose_close(&[], |host| *host == relayed, later);
+    assert_ne!(goes, Some(relayed), "it is kept");
+    assert_ne!(goes, Some(hosts[0]), "the other one leads through it");
+    let kept = peers.choose_close(&[], |host| *host == relayed || Some(*host) == goes, later);
+    assert!(kept.is_some_and(|host| Some(host) != goes && host != hosts[0]));
+}
+
+#[test]
+fn a_connection_is_used_as_long_as_a_stream_runs_over_it() {
+    let (peers, hosts) = with_connections(NEIGHBOURS_WANTED + 1);
+    let relayed = hosts[NEIGHBOURS_WANTED];
+    let stream = peers.hold(&relayed);
+    assert_eq!(peers.choose_close(&[], |_| false, T + 10 * UNUSED_AFTER), None);
+    drop(stream);
+    assert_eq!(peers.choose_close(&[], |_| false, T + 10 * UNUSED_AFTER), Some(relayed));
 }
 
 #[test]
@@ -166,8 +211,8 @@ fn connections_to_near_hosts_are_not_closed_and_three_of_the_nearest_are_wanted(
     for (id, host) in hosts.iter().enumerate().skip(1) {
         peers.established(*host, connection(id, Direction::Inbound), chain(&[1]), T);
     }
-    assert_eq!(peers.choose_close(&hosts, T + UNUSED_AFTER), None);
-    assert!(far.contains(&peers.choose_close(near, T + UNUSED_AFTER).unwrap()));
+    assert_eq!(peers.choose_close(&hosts, |_| false, T + UNUSED_AFTER), None);
+    assert!(far.contains(&peers.choose_close(near, |_| false, T + UNUSED_AFTER).unwrap()));
     assert_eq!(peers.choose_near(near, T), [], "four of them are connected");
     let mut rng = seeded(8);
     for (id, host) in hosts.iter().enumerate().take(4).skip(1) {

@@ -15,12 +15,14 @@ fn verify(bytes: &[u8]) -> Result<HostRecord, RecordRefusal> {
 #[test]
 fn golden_bytes_of_a_record() {
     let record = record(&[1, 2], 0x0102);
-    let mut body = vec![1]; // version
+    let mut body = vec![2]; // version
     body.extend(key(2).as_bytes());
     body.extend([0, 0, 0, 0, 0, 0, 1, 2]); // sequence
     body.extend(NOW.0.to_be_bytes()); // issued
     body.extend([3, 0x84]); // 900 s
     body.extend([1, 4, 10, 0, 0, 1, 0x0f, 0xa1]); // one address
+    body.push(1); // one relay
+    body.extend(key(1).as_bytes());
     body.extend([0, 7]);
     body.extend(b"payload");
     let bytes = record.bytes();
@@ -45,7 +47,8 @@ fn a_record_dies_when_its_lifetime_is_over() {
 #[test]
 fn a_record_names_a_member_or_is_refused() {
     // Signed by member 3, over the chain of member 2.
-    let draft = Draft { sequence: 1, issued: NOW, addresses: &[], payload: &[], chain: &chain(&[1, 2]) };
+    let draft =
+        Draft { sequence: 1, issued: NOW, addresses: &[], relays: &[], payload: &[], chain: &chain(&[1, 2]) };
     let borrowed = HostRecord::issue(&pair(3), overlay(), &draft);
     assert_eq!(verify(borrowed.bytes()), Err(RecordRefusal::Membership(ChainRefusal::Holder)));
     let mut out = none();
@@ -74,12 +77,23 @@ fn the_largest_record_fits_its_limit() {
         sequence: u64::MAX,
         issued: NOW,
         addresses: &[address; ADDRESSES],
+        relays: &[key(1).host().unwrap(); RELAYS_MAX + 1],
         payload: &[0; PAYLOAD_BYTES_MAX],
         chain: &chain(&members),
     };
     let largest = HostRecord::issue(&pair(16), overlay(), &draft);
     assert!(largest.bytes().len() <= RECORD_BYTES_MAX, "{}", largest.bytes().len());
+    assert_eq!(largest.relays.len(), RELAYS_MAX, "those that are too many are left out");
     assert_eq!(verify(largest.bytes()), Ok(largest));
+}
+
+#[test]
+fn more_relays_than_a_host_may_name_are_refused() {
+    let mut bytes = record(&[1], 1).bytes().to_vec();
+    let count = 2 + 55;
+    assert_eq!(bytes[count], 1);
+    bytes[count] = u8::try_from(RELAYS_MAX).unwrap() + 1;
+    assert_eq!(Unverified::decode(&bytes).err(), Some(RecordRefusal::Malformed(Malformed)));
 }
 
 const ADDRESSES: usize = crate::bytes::ADDRESSES_MAX;

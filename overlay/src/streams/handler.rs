@@ -110,7 +110,8 @@ impl ConnectionHandler for Handler {
                 protocol: (stream, _),
                 info,
             }) => {
-                info.answer(Ok(Stream::new(stream)));
+                let hold = info.hold.clone();
+                info.answer(Ok(Stream::new(stream, hold)));
             }
             ConnectionEvent::DialUpgradeError(DialUpgradeError { info, error }) => {
                 let host = info.host;

@@ -39,3 +39,21 @@ async fn requests_and_streams_pass_between_members_that_only_a_third_can_reach()
     let body = vec![7; ECHO.request_bytes_max];
     assert_eq!(asker.overlay.call(host, ECHO.name, body.clone()).await, Ok(body));
 }
+
+#[tokio::test]
+async fn a_record_names_the_members_through_which_its_host_is_reached() {
+    let mut middle = Node::start(config(Transports::Both)).await;
+    let asked = Node::joined_to(&middle, config(Transports::Quic)).await;
+    let (host, relay) = (asked.id(), middle.id());
+    let relays = loop {
+        let record = middle.overlay.record(host).await.unwrap();
+        match record.map(|record| record.relays.clone()) {
+            Some(relays) if !relays.is_empty() => break relays,
+            _ => {
+                let is_its = |event: &Event| matches!(event, Event::RecordChanged(of) if *of == host);
+                middle.until("its next record", is_its).await;
+            }
+        }
+    };
+    assert_eq!(relays, [relay]);
+}

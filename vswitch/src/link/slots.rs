@@ -44,9 +44,9 @@ pub(super) struct Attempt {
 }
 
 impl Attempt {
-    /// A better way has shown: the next initiation goes out at once, but not on the heels of the last.
-    pub(super) fn hurry(&mut self, now: Instant, least: Duration) {
-        let soon = self.sent_at.map_or(now, |sent| now.max(sent + least));
+    /// A better way has shown: the next initiation goes out `at` that time, but not on the heels of the last.
+    pub(super) fn hurry(&mut self, at: Instant, least: Duration) {
+        let soon = self.sent_at.map_or(at, |sent| at.max(sent + least));
         self.next_at = self.next_at.min(soon);
     }
 }

@@ -29,6 +29,9 @@ pub struct ReachArgs {
     /// Kinds of gateway, each measured with each [default: the twelve of docs/reach.md]
     #[arg(long, value_delimiter = ',', value_name = "LIST")]
     pub kinds: Vec<String>,
+    /// Of their pairs, only those of which one end is of these kinds
+    #[arg(long, value_delimiter = ',', value_name = "LIST", conflicts_with_all = ["case", "pairs", "roam", "faults", "idle", "upheaval", "grown"])]
+    pub with: Vec<String>,
     /// Give all homes the same private addresses, down to the hosts' own
     #[arg(long)]
     pub same_lans: bool,
@@ -38,6 +41,9 @@ pub struct ReachArgs {
     /// How long a pair may take until it has a direct path; then it counts as it is
     #[arg(long, default_value_t = 12)]
     pub seconds: u32,
+    /// Keep the nodes' logs in this directory; CONSORT_LOG says how much they tell
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["roam", "faults", "idle", "upheaval", "grown"])]
+    pub logs: Option<PathBuf>,
     /// Instead: every two different kinds so many times, all pairs of hosts of their own at once; how many go direct, and at what cost
     #[arg(long, value_name = "PAIRS", requires = "kinds", conflicts_with_all = ["case", "same_lans"])]
     pub pairs: Option<u32>,
@@ -64,7 +70,7 @@ pub struct ReachArgs {
 /// The same, checked.
 #[derive(Debug)]
 pub(super) enum Plan {
-    Matrix { kinds: Vec<&'static str>, lans: Lans, patience: Patience },
+    Matrix { kinds: Vec<&'static str>, with: Vec<&'static str>, lans: Lans, patience: Patience },
     Case { case: Case, patience: Patience },
     Pairs { kinds: Vec<&'static str>, pairs: u32, patience: Patience },
     Roam(Relay),
@@ -104,24 +110,17 @@ impl ReachArgs {
             return Ok(Plan::Pairs { kinds: self.chosen()?, pairs, patience });
         }
         let lans = if self.same_lans { Lans::Same } else { Lans::Different };
-        Ok(Plan::Matrix { kinds: self.chosen()?, lans, patience })
+        let kinds = self.chosen()?;
+        let with = named("--with", &self.with, &kinds)?;
+        Ok(Plan::Matrix { kinds, with, lans, patience })
     }
 
     fn chosen(&self) -> Result<Vec<&'static str>, Failure> {
         if self.kinds.is_empty() {
             return Ok(kinds::USUAL.to_vec());
         }
-        let known = || kinds::ALL.iter().map(|kind| kind.name);
-        self.kinds
-            .iter()
-            .map(|wanted| {
-                known().find(|name| name == wanted).ok_or_else(|| {
-                    let list: Vec<&str> = known().collect();
-                    Failure::input("unknown_kind", format!("--kinds {wanted}"))
-                        .remedy(format!("the kinds are: {}", list.join(", ")))
-                })
-            })
-            .collect()
+        let known: Vec<&'static str> = kinds::ALL.iter().map(|kind| kind.name).collect();
+        named("--kinds", &self.kinds, &known)
     }
 
     /// The same arguments for the program inside the lab.
@@ -129,6 +128,12 @@ impl ReachArgs {
         let mut all: Vec<OsString> = vec!["--seconds".into(), self.seconds.to_string().into()];
         if !self.kinds.is_empty() {
             all.extend(["--kinds".into(), self.kinds.join(",").into()]);
+        }
+        if !self.with.is_empty() {
+            all.extend(["--with".into(), self.with.join(",").into()]);
+        }
+        if let Some(directory) = &self.logs {
+            all.extend(["--logs".into(), directory.clone().into_os_string()]);
         }
         all.extend(self.roam.then(|| "--roam".into()));
         all.extend(self.no_relay.then(|| "--no-relay".into()));
@@ -151,6 +156,16 @@ impl ReachArgs {
         }
         all
     }
+}
+
+/// Of the kinds that are `known`, those that are wanted.
+fn named(option: &str, wanted: &[String], known: &[&'static str]) -> Result<Vec<&'static str>, Failure> {
+    let find = |wanted: &String| known.iter().find(|name| *name == wanted).copied();
+    let unknown = |wanted: &String| {
+        Failure::input("unknown_kind", format!("{option} {wanted}"))
+            .remedy(format!("the kinds are: {}", known.join(", ")))
+    };
+    wanted.iter().map(|name| find(name).ok_or_else(|| unknown(name))).collect()
 }
 
 /// Those that were named, or all.

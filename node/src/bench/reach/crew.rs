@@ -5,8 +5,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs::File;
+use std::io;
 use std::net::{Ipv4Addr, SocketAddr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::Child;
 use std::time::Duration;
 
@@ -38,6 +39,8 @@ pub struct Crew {
     nodes: BTreeMap<String, Node>,
     /// Hosts whose nodes listen on whatever address there is, because they will have others.
     roaming: BTreeSet<String>,
+    /// Where logs are written; none: into the lab, and gone with it.
+    logs: Option<PathBuf>,
     world: World,
 }
 
@@ -60,12 +63,22 @@ impl Crew {
     /// A world in which no node runs yet.
     #[must_use]
     pub fn new(world: World) -> Self {
-        Self { nodes: BTreeMap::new(), roaming: BTreeSet::new(), world }
+        Self { nodes: BTreeMap::new(), roaming: BTreeSet::new(), logs: None, world }
     }
 
     /// A host that will change its addresses; said before its node starts.
     pub fn will_roam(&mut self, name: &str) {
         self.roaming.insert(name.to_owned());
+    }
+
+    /// The logs of nodes that are started from now on stay in this directory.
+    ///
+    /// # Errors
+    /// If there is none and none can be made.
+    pub fn keep_logs(&mut self, directory: &Path) -> io::Result<()> {
+        std::fs::create_dir_all(directory)?;
+        self.logs = Some(directory.to_owned());
+        Ok(())
     }
 
     /// The world, to change it under the nodes.
@@ -120,14 +133,10 @@ impl Crew {
         let host = self.world.host(name).map_err(lab_failure)?;
         let config = directory.join(format!("{name}.toml"));
         std::fs::write(&config, format!("{SHARE}{}", host.config)).map_err(lab_failure)?;
-        let log = directory.join(format!("{name}.log"));
+        let log = self.logs.as_ref().unwrap_or(&directory).join(format!("{name}.log"));
         let output = File::options().create(true).append(true).open(&log).map_err(lab_failure)?;
         let mut command = host.host.command(reexec::program());
-        command
-            .args(["node", "--log", "info", "--state-dir"])
-            .arg(host.host.state())
-            .arg("--config")
-            .arg(&config);
+        command.args(["node", "--state-dir"]).arg(host.host.state()).arg("--config").arg(&config);
         let addresses = match self.roaming.contains(name) {
             true => vec![SocketAddr::from((Ipv4Addr::UNSPECIFIED, CONTROL_PORT))],
             false => listen(host, is_founder),
@@ -252,7 +261,7 @@ fn listen(host: &WorldHost, is_founder: bool) -> Vec<SocketAddr> {
     host.addresses().flat_map(|ip| ports.iter().map(move |port| SocketAddr::new(ip, *port))).collect()
 }
 
-fn last_line(log: &std::path::Path) -> String {
+fn last_line(log: &Path) -> String {
     let said = std::fs::read_to_string(log).unwrap_or_default();
     said.lines().last().unwrap_or("it said nothing").to_owned()
 }

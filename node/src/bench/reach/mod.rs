@@ -38,6 +38,7 @@ pub mod upheaval;
 
 use std::collections::BTreeMap;
 use std::ffi::OsString;
+use std::path::Path;
 use std::process::Stdio;
 use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
@@ -53,7 +54,7 @@ use crate::failure::{Exit, Failure};
 
 use args::ReachArgs;
 use crew::Crew;
-use kinds::{Lans, Side};
+use kinds::Side;
 use order::{Next, Order};
 use pair::{Measured, Patience};
 use report::Report;
@@ -99,8 +100,9 @@ pub(super) fn run(args: &ReachArgs, json: bool) -> Result<Exit, Failure> {
                 let outcome = faults::run(faults::named(one)?, *within).await?;
                 Output { json: true }.document(&outcome, |_| String::new())?;
             }
-            args::Plan::Matrix { kinds, lans, patience } => {
-                let report = matrix(kinds, *lans, *patience).await?;
+            args::Plan::Matrix { kinds, with, lans, patience } => {
+                let crew = crew_of(&parse(&kinds::case(kinds, *lans))?, args.logs.as_deref()).await?;
+                let report = matrix(crew, kinds, with, *patience).await?;
                 Output { json }.document(&report, Report::for_people)?;
             }
             args::Plan::Roam(relay) => {
@@ -109,11 +111,18 @@ pub(super) fn run(args: &ReachArgs, json: bool) -> Result<Exit, Failure> {
             }
             args::Plan::Pairs { kinds, pairs, patience } => {
                 let case = parse(&kinds::case_of_many(kinds, *pairs))?;
-                let crowd = pairs::measure(&mut crew_of(&case).await?, kinds, *pairs, *patience).await?;
+                let crowd = pairs::measure(
+                    &mut crew_of(&case, args.logs.as_deref()).await?,
+                    kinds,
+                    *pairs,
+                    *patience,
+                )
+                .await?;
                 Output { json }.document(&crowd, pairs::Crowd::for_people)?;
             }
             args::Plan::Case { case, patience } => {
-                let report = whole_case(case, *patience).await?;
+                let crew = crew_of(case, args.logs.as_deref()).await?;
+                let report = whole_case(crew, *patience).await?;
                 Output { json }.document(&report, Report::for_people)?;
             }
         }
@@ -122,11 +131,14 @@ pub(super) fn run(args: &ReachArgs, json: bool) -> Result<Exit, Failure> {
 }
 
 /// Each kind against each: the first of a pair is on side a, the second on side b, so that none is its own neighbour.
-async fn matrix(kinds: &[&'static str], lans: Lans, patience: Patience) -> Result<Report, Failure> {
-    let case = parse(&kinds::case(kinds, lans))?;
-    let mut crew = crew_of(&case).await?;
+async fn matrix(
+    mut crew: Crew,
+    kinds: &[&'static str],
+    with: &[&'static str],
+    patience: Patience,
+) -> Result<Report, Failure> {
     let mut report = Report::new(kinds.iter().map(ToString::to_string).collect());
-    let (mut order, begun) = (Order::new(kinds), Instant::now());
+    let (mut order, begun) = (Order::new(kinds, with), Instant::now());
     loop {
         let (row, column) = match order.next(begun.elapsed()) {
             Next::Pair(place) => place,
@@ -152,8 +164,7 @@ async fn matrix(kinds: &[&'static str], lans: Lans, patience: Patience) -> Resul
 }
 
 /// Each host of a case with each that comes after it.
-async fn whole_case(case: &Case, patience: Patience) -> Result<Report, Failure> {
-    let mut crew = crew_of(case).await?;
+async fn whole_case(mut crew: Crew, patience: Patience) -> Result<Report, Failure> {
     let names = crew.names();
     let mut report = Report::new(names.clone());
     for (row, first) in names.iter().enumerate() {
@@ -208,9 +219,12 @@ fn one_fault(name: &str, args: &ReachArgs) -> Result<faults::Outcome, Failure> {
     }
 }
 
-async fn crew_of(case: &Case) -> Result<Crew, Failure> {
+async fn crew_of(case: &Case, logs: Option<&Path>) -> Result<Crew, Failure> {
     eprintln!("{} hosts: starting their nodes", case.hosts.len());
     let mut crew = Crew::new(World::build(case).map_err(lab_failure)?);
+    if let Some(directory) = logs {
+        crew.keep_logs(directory).map_err(lab_failure)?;
+    }
     crew.start_overlay().await?;
     Ok(crew)
 }

@@ -354,7 +354,7 @@ impl Meet {
     /// A stream for datagrams came.
     pub async fn stream(&self, from: HostId, stream: Stream) {
         if self.ways.allows_direct(from) {
-            self.streams.carry(from, stream).await;
+            self.streams.accept(from, stream).await;
         }
     }
 

@@ -7,13 +7,15 @@
 //! would send to the peer; sealed as ever, so neither the stream nor a relay of the control plane sees a frame. A stream stalls on each loss, so this way
 //! is used while there is no other, and ends when another was found.
 //!
-//! Owns: the streams, at most [`STREAMS_MAX`], one for each peer: the newest. What a peer sends is bounded by its length field, and goes to this host's
+//! Owns: the streams, at most [`STREAMS_MAX`], one for each peer: the newest, but of two that both ends opened at the same time, that of the host with the lesser
+//! id: both ends must keep the same one, or each would end the one that the other has kept. What a peer sends is bounded by its length field, and goes to this host's
 //! data plane only, which judges it like any datagram.
 
 use std::collections::BTreeMap;
 use std::io;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr, SocketAddr};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+use std::time::{Duration, Instant};
 
 use consort_overlay::{HostId, Overlay, Stream};
 use consort_vswitch::DataPlane;
@@ -30,6 +32,10 @@ pub const STREAMS_MAX: usize = 64;
 /// The longest datagram: what links send at the most (jumbo frames and what seals them fit well).
 const DATAGRAM_BYTES_MAX: usize = 10_000;
 
+/// Streams that both ends opened within so long of each other may have crossed: as long as a control connection takes to be made, from one end's first word to the
+/// other's. Longer, and a host whose stream has broken, while the peer does not see it yet, would wait for this.
+const CROSSED: Duration = Duration::from_secs(3);
+
 /// The streams. Clones share them.
 #[derive(Debug, Clone)]
 pub struct Streams {
@@ -44,6 +50,16 @@ pub struct Streams {
 struct Open {
     task: AbortHandle,
     here: SocketAddr,
+    opener: HostId,
+    since: Instant,
+}
+
+impl Open {
+    /// Whether a stream that `opener` has opened and that is there at `now` takes its place; `lesser` is the lesser of the two hosts.
+    fn gives_way(&self, opener: HostId, lesser: HostId, now: Instant) -> bool {
+        let has_crossed = opener != self.opener && now.saturating_duration_since(self.since) < CROSSED;
+        !has_crossed || opener == lesser
+    }
 }
 
 impl Streams {
@@ -75,13 +91,18 @@ impl Streams {
             return;
         }
         match self.overlay.open_stream(host, protocols::DATAGRAMS).await {
-            Ok(stream) => self.carry(host, stream).await,
+            Ok(stream) => self.carry(host, stream, self.overlay.local_id()).await,
             Err(error) => tracing::debug!(%host, %error, "no stream for datagrams"),
         }
     }
 
-    /// Carries datagrams over a stream from or to `host`; it takes the place of an older one.
-    pub async fn carry(&self, host: HostId, stream: Stream) {
+    /// Carries datagrams over a stream that `host` has opened.
+    pub async fn accept(&self, host: HostId, stream: Stream) {
+        self.carry(host, stream, host).await;
+    }
+
+    /// Carries datagrams over a stream between this host and `host`, one of which has opened it.
+    async fn carry(&self, host: HostId, stream: Stream, opener: HostId) {
         if self.open().len() >= STREAMS_MAX && !self.is_open(host) {
             return tracing::warn!(%host, "a stream for datagrams is refused: {STREAMS_MAX} are open");
         }
@@ -92,20 +113,29 @@ impl Streams {
         if !self.peers.learn(host).await {
             return;
         }
-        tracing::info!(%host, "datagrams go inside a stream of the control plane");
-        let this = self.clone();
-        let task = tokio::spawn(async move {
-            let why = pump(socket, stream).await;
-            tracing::info!(%host, %why, "the stream of datagrams has ended");
-            if this.take(host, |open| open.here == here).is_some() {
-                this.peers.set_stream(host, None).await;
+        let lesser = self.overlay.local_id().min(host);
+        {
+            let mut open = self.open();
+            let now = Instant::now();
+            if open.get(&host).is_some_and(|before| !before.gives_way(opener, lesser, now)) {
+                return tracing::debug!(%host, "a stream for datagrams is left for the one that crossed it");
             }
-        });
-        let before = self.open().insert(host, Open { task: task.abort_handle(), here });
-        if let Some(before) = before {
-            before.task.abort();
+            let this = self.clone();
+            let task = tokio::spawn(async move {
+                // The data plane knows what this socket is before anything comes by it: it would take it for the peer's own address otherwise.
+                this.peers.set_stream(host, Some(here)).await;
+                let why = pump(socket, stream).await;
+                tracing::info!(%host, %why, "the stream of datagrams has ended");
+                if this.take(host, |open| open.here == here).is_some() {
+                    this.peers.set_stream(host, None).await;
+                }
+            });
+            let opened = Open { task: task.abort_handle(), here, opener, since: now };
+            if let Some(before) = open.insert(host, opened) {
+                before.task.abort();
+            }
         }
-        self.peers.set_stream(host, Some(here)).await;
+        tracing::info!(%host, "datagrams go inside a stream of the control plane");
     }
 
     /// Ends the stream to `host`: there is another way.
@@ -196,5 +226,62 @@ async fn receive(socket: &UdpSocket, stream: ReadHalf<Stream>) -> io::Result<()>
         if let Err(error) = socket.send(&datagram[..length]).await {
             tracing::trace!(%error, "a datagram from a stream is lost");
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// The streams that one end holds, as [`Streams::carry`] does, named by who has opened them.
+    struct End {
+        lesser: HostId,
+        open: Option<(HostId, Instant)>,
+    }
+
+    impl End {
+        /// A stream is there; the one that is held no more, if that is another than before.
+        fn carry(&mut self, opener: HostId, now: Instant) -> Option<HostId> {
+            let before = self.open.map(|(opener, since)| Open { task: idle(), here: NOWHERE, opener, since });
+            if before.is_some_and(|before| !before.gives_way(opener, self.lesser, now)) {
+                return Some(opener);
+            }
+            self.open.replace((opener, now)).map(|(before, _)| before)
+        }
+    }
+
+    const NOWHERE: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9);
+
+    fn idle() -> AbortHandle {
+        tokio::spawn(std::future::pending::<()>()).abort_handle()
+    }
+
+    #[tokio::test]
+    async fn of_two_streams_that_crossed_both_ends_keep_the_same() {
+        let (one, other) = (HostId::random(), HostId::random());
+        let lesser = one.min(other);
+        let orders = [[one, other], [other, one]];
+        for (here, there) in orders.into_iter().flat_map(|here| orders.map(|there| (here, there))) {
+            let now = Instant::now();
+            let mut ends = [here, there].map(|order| (End { lesser, open: None }, order));
+            let ended: Vec<Option<HostId>> =
+                ends.iter_mut().flat_map(|(end, order)| order.map(|opener| end.carry(opener, now))).collect();
+            assert_eq!(ends.map(|(end, _)| end.open.map(|(opener, _)| opener)), [Some(lesser); 2]);
+            assert!(!ended.contains(&Some(lesser)), "the one that both keep is ended by neither");
+        }
+    }
+
+    #[tokio::test]
+    async fn a_stream_that_is_opened_later_takes_the_place_of_one_that_may_be_broken() {
+        let (one, other) = (HostId::random(), HostId::random());
+        let (lesser, greater) = (one.min(other), one.max(other));
+        let (mut end, now) = (End { lesser, open: None }, Instant::now());
+        end.carry(lesser, now);
+        assert_eq!(end.carry(greater, now + CROSSED), Some(lesser));
+        assert_eq!(
+            end.carry(greater, now + CROSSED),
+            Some(greater),
+            "and another of the same host's at once"
+        );
     }
 }

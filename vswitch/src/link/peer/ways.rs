@@ -17,12 +17,17 @@ use crate::{
 
 /// The least wait between initiations, also when a way has just been found.
 const RETRY_LEAST: Duration = Duration::from_millis(20);
+/// How long an initiation that went a way may still be answered after a probe of that way was: what public-key work takes on busy hosts. Longer is waited for nothing where
+/// a firewall has dropped it, since it was not open yet.
+const ANSWER_AFTER_PROBE: Duration = Duration::from_millis(50);
 
 impl Link {
     /// Other ways to the peer are known, or another is chosen.
     pub(in crate::link) fn set_ways(&mut self, shared: &mut Shared, now: Instant, ways: Ways) {
         let known = ways.known != self.ways.known;
         let untried = ways.tries.iter().any(|via| !self.ways.tries.contains(via));
+        let way = |ways: &Ways| ways.chosen.map(|(via, _)| via);
+        let found = way(&ways).filter(|via| way(&self.ways) != Some(*via));
         self.ways = ways;
         match self.ways.chosen {
             Some((via, _)) => self.go_by(shared, now, via),
@@ -35,6 +40,18 @@ impl Link {
         self.changed |= known;
         if untried && let Some(attempt) = &mut self.slots.attempt {
             attempt.hurry(now, RETRY_LEAST);
+        }
+        if let Some(via) = found {
+            self.hurry_by(now, via);
+        }
+    }
+
+    /// A way was found that answers probes: the handshake goes there, and once more where it went before, unless that is answered now.
+    fn hurry_by(&mut self, now: Instant, via: Via) {
+        let Some(attempt) = self.slots.attempt.as_mut().filter(|_| !self.up) else { return };
+        match self.tried.contains(&via) {
+            true => attempt.hurry(now + ANSWER_AFTER_PROBE, RETRY_LEAST),
+            false => attempt.hurry(now, RETRY_LEAST),
         }
     }
 
@@ -52,13 +69,6 @@ impl Link {
             if before.address != via.address {
                 shared.tell(Event::Roamed { peer: self.host, from: before.address, to: via.address });
             }
-        }
-        // An initiation that went this way already is being answered.
-        if !self.up
-            && !self.tried.contains(&via)
-            && let Some(attempt) = &mut self.slots.attempt
-        {
-            attempt.hurry(now, RETRY_LEAST);
         }
     }
 

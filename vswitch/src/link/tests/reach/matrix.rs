@@ -53,6 +53,25 @@ fn every_pair_with_one_foreseeable_side_goes_direct() {
     assert!(median.0 < Duration::from_secs(1), "{times:?}");
 }
 
+/// Behind a firewall that lets answers in, a host has an address of its own. Where that is known from its record, the handshake goes there at once, and is lost, since
+/// nothing has left yet; and while it is fresh, the other's is not taken.
+#[test]
+fn a_handshake_that_was_sent_before_the_way_was_open_is_sent_again_as_soon_as_it_is() {
+    for other in ["public", "stateful", "full-cone", "address-cone", "port-cone", "masquerade"] {
+        for kinds in [["stateful", other], [other, "stateful"]] {
+            let mut world = World::with(11, &kinds);
+            for (at, of) in [(3, 4), (4, 3)] {
+                world.name(at, of);
+                let (peer, known) = (world.hosts[of].peer, world.hosts[of].links.own_paths().candidates());
+                world.hosts[at].links.set_candidates(world.now, peer, &known, None);
+            }
+            world.want(3, 4);
+            let is_direct = world.until(Duration::from_millis(600), |world| world.direct(3, 4));
+            assert!(is_direct, "{kinds:?}: {:#?}\n{:#?}", world.paths(3, 4), world.paths(4, 3));
+        }
+    }
+}
+
 #[test]
 fn symmetric_and_cone_meet_in_nineteen_of_twenty_searches_within_ten_seconds_and_the_budget() {
     let (mut met, mut all) = (0, 0);

@@ -43,6 +43,8 @@ pub(super) struct Site {
     outside: Ipv4Addr,
     /// Nothing leaves or enters: the line is cut.
     pub(super) cut: bool,
+    /// A firewall that lets in what answers: the own ports and the others' addresses that were spoken to.
+    firewall: Option<BTreeSet<(u16, SocketAddrV4)>>,
 }
 
 pub(super) struct Host {
@@ -152,7 +154,7 @@ impl World {
         }
     }
 
-    /// Members on the wide network (three), and one host behind a NAT of each kind ("public": none). The first two of `kinds` are hosts 3 and 4.
+    /// Members on the wide network (three), and one host behind a NAT of each kind ("public": none; "stateful": a firewall). The first two of `kinds` are hosts 3 and 4.
     pub(super) fn with(seed: u64, kinds: &[&str]) -> Self {
         let mut world = Self::new(seed);
         for _ in 0..3 {
@@ -171,10 +173,12 @@ impl World {
     pub(super) fn site(&mut self, kind: &str) -> usize {
         let number = u8::try_from(self.sites.len() + 1).unwrap();
         let outside = Ipv4Addr::new(198, 51, 100, number);
-        let behaviour = (kind != "public").then(|| Behaviour::named(kind).expect(kind));
+        let has_nat = !["public", "stateful"].contains(&kind);
+        let behaviour = has_nat.then(|| Behaviour::named(kind).expect(kind));
         let seed = u64::from_le_bytes(self.entropy.array());
         let nat = behaviour.map(|behaviour| Nat::new(behaviour, vec![outside], seed));
-        self.sites.push(Site { nat, outside, cut: false });
+        let firewall = (kind == "stateful").then(BTreeSet::new);
+        self.sites.push(Site { nat, outside, cut: false, firewall });
         self.sites.len() - 1
     }
 

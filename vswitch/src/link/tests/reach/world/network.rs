@@ -47,6 +47,9 @@ impl World {
                 Err(_) => return,
             }
         }
+        if let Some(spoken_to) = &mut self.sites[site].firewall {
+            spoken_to.insert((port, to));
+        }
         // Few hops: past the router at home, not as far as another's.
         if hops.is_none() {
             self.put(FAR, Item::Datagram { from: flow.source, to: flow.destination, inside: None, datagram });
@@ -87,6 +90,10 @@ impl World {
             Item::Datagram { from, to, inside: None, datagram } => {
                 let Some(site) = self.sites.iter().position(|site| site.outside == *to.ip()) else { return };
                 if self.sites[site].cut {
+                    return;
+                }
+                let firewall = self.sites[site].firewall.as_ref();
+                if firewall.is_some_and(|spoken_to| !spoken_to.contains(&(to.port(), from))) {
                     return;
                 }
                 let now = self.elapsed();

@@ -19,7 +19,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::host::Host;
 use crate::middlebox::{Impairment, MiddleBox};
-use crate::netlink::Hop;
+use crate::netlink::{Hop, Packets, TABLES};
 use crate::sysctl::{self, SysctlError};
 use crate::{Netlink, NetlinkError, Netns};
 
@@ -96,6 +96,16 @@ pub struct Wide {
     hosts: usize,
     /// Addresses led to a gateway's link beside that of its subnet.
     led: BTreeMap<String, Ipv4Addr>,
+    /// Tables of the router's that lead detours.
+    tables: std::ops::Range<u8>,
+}
+
+/// A host in the open, as the router sees it.
+#[derive(Debug, Clone, Copy)]
+pub(crate) struct Placed<'a> {
+    pub(crate) host: &'a Host,
+    pub(crate) link: &'a str,
+    pub(crate) ipv4: Ipv4Addr,
 }
 
 /// What of a gateway's LAN has addresses of the wide network.
@@ -120,7 +130,7 @@ impl Wide {
     /// Makes the calling thread's namespace the router.
     pub fn new() -> Result<Self, WideError> {
         sysctl::set_forwarding()?;
-        Ok(Self { router: Netlink::open()?, hosts: 0, led: BTreeMap::new() })
+        Ok(Self { router: Netlink::open()?, hosts: 0, led: BTreeMap::new(), tables: TABLES })
     }
 
     /// Gives a host a subnet, a cable, addresses and default routes.
@@ -205,6 +215,33 @@ impl Wide {
         self.router.add_route(new.into(), 32, Hop::Device(link))?;
         self.led.insert(link.to_owned(), new);
         Ok(new)
+    }
+
+    /// Gives a host one more address. What another host says to it there, and is answered from there, goes over a third, whose kernel forwards it.
+    pub(crate) fn detour(
+        &mut self,
+        from: Placed<'_>,
+        to: Placed<'_>,
+        over: Placed<'_>,
+    ) -> Result<Ipv4Addr, WideError> {
+        let address = Plan::of(self.hosts).ok_or(WideError::Full)?.ipv4(2);
+        let table = self.tables.next().ok_or(WideError::Full)?;
+        self.hosts += 1;
+        Netlink::open_in(to.host.netns())?.add_address(HOST_LINK, address.into(), 32)?;
+        self.router.add_route(address.into(), 32, Hop::Via(to.ipv4.into()))?;
+        self.router.add_default_route(table, over.ipv4)?;
+        self.router.add_rule(from.link, Packets::To(address), table)?;
+        self.router.add_rule(to.link, Packets::From(address), table)?;
+        // They come to the router a second time, by a link that does not lead to where they are from.
+        sysctl::set("net/ipv4/conf/all/rp_filter", "0")?;
+        sysctl::set(&format!("net/ipv4/conf/{}/rp_filter", over.link), "0")?;
+        over.host.netns().enter(|| {
+            sysctl::set("net/ipv4/ip_forward", "1")?;
+            // They leave by the link they came in by: nobody is to be told of a shorter way.
+            sysctl::set("net/ipv4/conf/all/send_redirects", "0")?;
+            sysctl::set(&format!("net/ipv4/conf/{HOST_LINK}/send_redirects"), "0")
+        })??;
+        Ok(address)
     }
 
     /// Takes a host's cable away, with its addresses and routes; the host may be cabled elsewhere then.

@@ -97,6 +97,39 @@ fn a_host_behind_a_nat_is_seen_from_its_outside_address_and_answered_there() {
 }
 
 #[test]
+fn a_detour_goes_over_the_host_in_between_both_ways_and_nothing_else_does() {
+    inside("a_detour_goes_over_the_host_in_between_both_ways_and_nothing_else_does", || {
+        let mut world = world("[host.a]\n[host.b]\n[host.between]\n");
+        let around = IpAddr::from(world.detour("a", "b", "between").unwrap());
+        let straight = ipv4(&mut world, "b");
+        let bytes = 1 << 20;
+        let mut crossed = |to: IpAddr| {
+            let before = world.carried("between").unwrap();
+            assert_eq!(transfer(&mut world, "a", ("b", to), bytes), bytes);
+            let after = world.carried("between").unwrap();
+            [after.rx_bytes - before.rx_bytes, after.tx_bytes - before.tx_bytes]
+        };
+        assert!(
+            crossed(straight).into_iter().all(|count| count < 10_000),
+            "the addresses that it had lead straight"
+        );
+        assert!(crossed(around).into_iter().all(|count| count > bytes as u64), "in and out by the one cable");
+        // The answers as well: the host in between sees both ends.
+        let (a, b) = (socket(&mut world, "a", "0.0.0.0:0"), socket(&mut world, "b", "0.0.0.0:0"));
+        let to = SocketAddr::new(around, b.local_addr().unwrap().port());
+        assert_eq!(seen(&a, &b, to).ip(), ipv4(&mut world, "a"));
+        // What is counted is what a wire carries: Ethernet, IPv4, UDP and payload, and little beside it.
+        let (before, datagrams) = (world.carried("b").unwrap(), 100);
+        for _ in 0..datagrams {
+            a.send_to(&[0; 1472], to).unwrap();
+            while b.recv(&mut [0; 1500]).unwrap() != 1472 {}
+        }
+        let each = (world.carried("b").unwrap().rx_bytes - before.rx_bytes) / datagrams;
+        assert!((1514..1530).contains(&each), "{each}");
+    });
+}
+
+#[test]
 fn hosts_on_one_lan_meet_there() {
     inside("hosts_on_one_lan_meet_there", || {
         let mut world = world(HOME);

@@ -75,6 +75,31 @@ fn links_fails_where_a_program_asked_for_by_name_is_not_there() {
 }
 
 #[test]
+fn relay_shows_what_crossed_the_cables_beside_the_kernels_own_forwarding() {
+    let Some(document) = document("relay --rounds 1 --seconds 1 --only throughput") else { return };
+    let settings = document["throughput"].as_array().unwrap();
+    let named: Vec<&str> = settings.iter().map(|row| row["setting"].as_str().unwrap()).collect();
+    assert_eq!(named, ["leaves-cables", "hubs-cable", "processors"]);
+    for setting in settings {
+        let ways = setting["ways"].as_array().unwrap();
+        let named: Vec<&str> = ways.iter().map(|row| row["way"].as_str().unwrap()).collect();
+        assert_eq!(named, ["direct", "relayed", "kernel", "kernel-forwarded"]);
+        for way in ways {
+            let figure = |name: &str| way[name].as_f64().unwrap_or_else(|| panic!("{name}: {way}"));
+            assert!(figure("mbit") > 0.0, "{way}");
+            // Of a full frame of 1514 bytes at most 1448 are payload (some more may have waited to be read), and a cable carries no more than its rate.
+            assert!((0.3..=1448.0 / 1514.0 + 0.02).contains(&figure("payload")), "{way}");
+            assert!(way["filled"].is_null() || figure("filled") <= 1.03, "{way}");
+        }
+    }
+    // Where the relay's cable is the narrowest it is the fullest, and what the receiver sent is on it too.
+    for way in [&settings[1]["ways"][1], &settings[1]["ways"][3]] {
+        assert_eq!(way["fullest"]["host"], "h0", "{way}");
+        assert!(way["answers"].as_f64().is_some_and(|part| part > 0.0), "{way}");
+    }
+}
+
+#[test]
 fn options_that_make_no_sense_are_refused_with_the_remedy() {
     let output = bench("links --loss 80");
     assert_eq!(output.status.code(), Some(2));

@@ -8,7 +8,11 @@ use crate::Netlink;
 use crate::gateway::{Gateway, Uplink};
 use crate::host::{Host, StartHostError};
 use crate::middlebox::MiddleBox;
-use crate::wide::{Cable, HOST_LINK, Wide, WideError};
+use crate::netlink::LinkStatistics;
+use crate::wide::{Cable, HOST_LINK, Placed, Wide, WideError};
+
+/// Destination, source and type.
+const ETHERNET_BYTES: u64 = 14;
 
 /// A world could not be built, or changed.
 #[derive(Debug, thiserror::Error)]
@@ -170,6 +174,40 @@ impl World {
         Ok(())
     }
 
+    /// Gives a host in the open one more address; what another says to it there, and the answers, go over a third, whose kernel forwards them: the baseline of whoever
+    /// forwards by a program.
+    ///
+    /// # Errors
+    /// If one of them is not in the open, or the system refuses.
+    pub fn detour(&mut self, from: &str, to: &str, over: &str) -> Result<Ipv4Addr, WorldError> {
+        let placed = |name: &str| {
+            let host = self.hosts.get(name).ok_or_else(|| WorldError::Unknown(name.to_owned()))?;
+            host.placed().ok_or(WorldError::Wide(WideError::NotCabled))
+        };
+        let (from, to, over) = (placed(from)?, placed(to)?, placed(over)?);
+        Ok(self.wide.detour(from, to, over)?)
+    }
+
+    /// What a host's cable carried: what arrived at the host as received, what arrived at the router as sent, behind whatever box is in between.
+    ///
+    /// # Errors
+    /// If the host is not in the open, or the system refuses.
+    pub fn carried(&mut self, name: &str) -> Result<LinkStatistics, WorldError> {
+        let host = self.hosts.get(name).ok_or_else(|| WorldError::Unknown(name.to_owned()))?;
+        let link = host.router_link.as_deref().ok_or(WideError::NotCabled)?;
+        let read = |netlink: &mut Netlink, link: &str| netlink.link_statistics(link).map_err(WideError::from);
+        let there = read(&mut Netlink::open_in(host.host.netns()).map_err(WideError::from)?, HOST_LINK)?;
+        let here = read(self.wide.router(), link)?;
+        // What arrives at a link with receive offload is counted without its Ethernet header.
+        let bytes = |end: LinkStatistics| end.rx_bytes + ETHERNET_BYTES * end.rx_packets;
+        Ok(LinkStatistics {
+            rx_packets: there.rx_packets,
+            rx_bytes: bytes(there),
+            tx_packets: here.rx_packets,
+            tx_bytes: bytes(here),
+        })
+    }
+
     /// Switches a host's link off or on; its addresses stay, its default routes go.
     ///
     /// # Errors
@@ -215,6 +253,10 @@ impl World {
 }
 
 impl WorldHost {
+    fn placed(&self) -> Option<Placed<'_>> {
+        Some(Placed { host: &self.host, link: self.router_link.as_deref()?, ipv4: self.ipv4? })
+    }
+
     /// Its own addresses.
     pub fn addresses(&self) -> impl Iterator<Item = IpAddr> {
         [self.ipv4.map(IpAddr::from), self.ipv6.map(IpAddr::from)].into_iter().flatten()

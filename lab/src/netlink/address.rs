@@ -28,7 +28,7 @@ const NUD_REACHABLE: u16 = 0x02;
 
 const AF_INET: u8 = 2;
 const AF_INET6: u8 = 10;
-const RT_TABLE_MAIN: u8 = 254;
+pub(super) const RT_TABLE_MAIN: u8 = 254;
 const RTPROT_STATIC: u8 = 4;
 const RTN_UNICAST: u8 = 1;
 const RT_SCOPE_UNIVERSE: u8 = 0;
@@ -41,6 +41,14 @@ pub enum Hop<'a> {
     Via(IpAddr),
     /// Straight onto a link.
     Device(&'a str),
+}
+
+/// What is done to a table of routes.
+#[derive(Debug, Clone, Copy)]
+struct Change {
+    kind: u16,
+    flags: u16,
+    table: u8,
 }
 
 impl Netlink {
@@ -78,8 +86,19 @@ impl Netlink {
         prefix_len: u8,
         hop: Hop<'_>,
     ) -> Result<(), NetlinkError> {
+        self.add_route_in(RT_TABLE_MAIN, destination, prefix_len, hop)
+    }
+
+    pub(super) fn add_route_in(
+        &mut self,
+        table: u8,
+        destination: IpAddr,
+        prefix_len: u8,
+        hop: Hop<'_>,
+    ) -> Result<(), NetlinkError> {
         let attempted = format!("add a route to {destination}/{prefix_len}");
-        self.route(&attempted, RTM_NEWROUTE, FLAG_CREATE | FLAG_EXCLUSIVE, destination, prefix_len, hop)
+        let change = Change { kind: RTM_NEWROUTE, flags: FLAG_CREATE | FLAG_EXCLUSIVE, table };
+        self.route(&attempted, change, destination, prefix_len, hop)
     }
 
     /// Takes a route away.
@@ -90,14 +109,14 @@ impl Netlink {
         hop: Hop<'_>,
     ) -> Result<(), NetlinkError> {
         let attempted = format!("remove the route to {destination}/{prefix_len}");
-        self.route(&attempted, RTM_DELROUTE, 0, destination, prefix_len, hop)
+        let change = Change { kind: RTM_DELROUTE, flags: 0, table: RT_TABLE_MAIN };
+        self.route(&attempted, change, destination, prefix_len, hop)
     }
 
     fn route(
         &mut self,
         attempted: &str,
-        kind: u16,
-        flags: u16,
+        change: Change,
         destination: IpAddr,
         prefix_len: u8,
         hop: Hop<'_>,
@@ -112,7 +131,7 @@ impl Netlink {
             prefix_len,
             0,
             0,
-            RT_TABLE_MAIN,
+            change.table,
             RTPROT_STATIC,
             scope,
             RTN_UNICAST,
@@ -121,7 +140,7 @@ impl Netlink {
             0,
             0,
         ];
-        let message = acknowledged_request(kind, flags, &header);
+        let message = acknowledged_request(change.kind, change.flags, &header);
         let message =
             if prefix_len == 0 { message } else { message.attribute(RTA_DST, &octets(destination)) };
         let message = match hop {
@@ -135,7 +154,7 @@ impl Netlink {
     }
 }
 
-fn family(address: IpAddr) -> u8 {
+pub(super) fn family(address: IpAddr) -> u8 {
     match address {
         IpAddr::V4(_) => AF_INET,
         IpAddr::V6(_) => AF_INET6,

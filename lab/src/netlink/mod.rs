@@ -1,4 +1,4 @@
-//! A small netlink client: links, addresses, routes and offload switches of one network namespace.
+//! A small netlink client: links, addresses, routes, rules and offload switches of one network namespace.
 //!
 //! Owns: the socket, sequence numbers, and the pairing of an acknowledgement with its request. Each operation is one request and
 //! its acknowledgement; an error names what was attempted on what. Refuses to know namespaces beyond the one its socket was
@@ -9,9 +9,11 @@ mod address;
 mod ethtool;
 mod link;
 mod message;
+mod rule;
 
 pub use address::Hop;
 pub use link::{LinkStatistics, Vxlan};
+pub use rule::{Packets, TABLES};
 
 use std::io;
 use std::os::fd::{AsRawFd, OwnedFd};

@@ -14,6 +14,10 @@ use crate::failure::{Exit, Failure};
 pub use links::args::LinksArgs;
 pub use links::reexec;
 
+/// Congestion control of TCP connections that are to fill something: the same for all. The system's default may be one that measures itself and sends no more than it
+/// believes in (BBR): what it leaves empty says how evenly the processors were shared.
+const CONGESTION: &str = "cubic";
+
 /// `consort bench`
 #[derive(Debug, Clone, clap::Args)]
 pub struct BenchArgs {

@@ -12,8 +12,8 @@ use super::calibration::Calibration;
 use super::contender::{Contender, Layer, Role};
 use super::field::Absent;
 use super::figures::{Figure, median};
-use super::traffic::CONGESTION;
 use super::turn::{BAD_PATH_FLOWS, Values};
+use crate::bench::CONGESTION;
 use crate::bench::frames::build;
 use crate::cli::output::table;
 

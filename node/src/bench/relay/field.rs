@@ -48,9 +48,20 @@ impl Field {
     /// # Errors
     /// If the lab or a node does not come up.
     pub async fn of(hosts: usize, cable: &str, relay: &str) -> Result<Self, Failure> {
+        Self::cabled(&vec![cable; hosts], relay).await
+    }
+
+    /// The same with a cable for each.
+    ///
+    /// # Errors
+    /// As [`Self::of`].
+    pub async fn cabled(cables: &[impl AsRef<str>], relay: &str) -> Result<Self, Failure> {
         let config = format!("[data]\nrelay = {relay}\n");
-        let host = |number| format!("[host.h{number}]\n{cable}\nconfig = '''\n{config}'''\n");
-        let text: String = (0..hosts).map(host).collect();
+        let host = |(number, cable): (usize, &_)| {
+            let cable = AsRef::<str>::as_ref(cable);
+            format!("[host.h{number}]\n{cable}\nconfig = '''\n{config}'''\n")
+        };
+        let text: String = cables.iter().enumerate().map(host).collect();
         let case = Case::parse(&text).map_err(|faults| lab_failure(format!("{faults:?}")))?;
         let mut crew = Crew::new(World::build(&case).map_err(lab_failure)?);
         for name in crew.names() {

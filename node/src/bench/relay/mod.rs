@@ -2,7 +2,8 @@
 //!
 //! | | how | bar |
 //! |---|---|---|
-//! | throughput, the wire is the limit | TCP over a direct link and over one relay, in turns; every cable has the same rate | 0.95 of direct |
+//! | throughput, the leaves' wires are the limit | TCP over a direct link and over one relay, in turns, beside the kernel's own; the relay's cable is wider | 0.95 of direct |
+//! | throughput, the relay's wire is the limit | the same, every cable has the same rate | 0.95 of direct |
 //! | throughput, the processors are the limit | the same without a rate: all nodes share them | 0.6 of direct |
 //! | a relay fails | `kill -9` to the hop in the middle of a TCP connection; the longest silence on it | 1 s |
 //! | a hop farther on fails | the same with the second hop of a way over two | 2 s |
@@ -15,7 +16,8 @@
 //! |---|---|
 //! | [`field`] | the hosts, their nodes and topologies |
 //! | [`talk`] | what goes over the links |
-//! | `measure` | the measurements with one pair |
+//! | `throughput` | what a connection gets over which cables |
+//! | `measure` | the other measurements with one pair |
 //! | [`patterns`] | those of links that follow the traffic |
 //! | this | what is measured in which order, the report |
 
@@ -23,6 +25,7 @@ pub mod field;
 mod measure;
 pub mod patterns;
 pub mod talk;
+mod throughput;
 
 use std::ffi::OsString;
 use std::fmt::Write as _;
@@ -35,13 +38,12 @@ use crate::bench::lab;
 use crate::cli::output::Output;
 use crate::failure::{Exit, Failure};
 use patterns::PatternFound;
+use throughput::{Setting, Throughput};
 
 /// Turns: enough for a median.
 const ROUNDS: std::ops::RangeInclusive<u32> = 1..=25;
-/// The rate of the cables where the wire is the limit, well below what the processors carry.
-const WIRE: &str = "200Mbit/s";
-const WIRE_BAR: f64 = 0.95;
-const SHARED_BAR: f64 = 0.6;
+/// Seconds of a connection: its rate varies less over more, and the run takes longer.
+const SECONDS: std::ops::RangeInclusive<u32> = 1..=60;
 /// What an owner allows, in megabits a second.
 const CAP_MBIT: f64 = 20.0;
 /// What may go beyond it in a turn: a burst, as a part of the rate. Less than the second part and a TCP connection gets too little of it.
@@ -55,6 +57,9 @@ pub struct RelayArgs {
     /// Turns of each measurement; the median counts
     #[arg(long, default_value_t = 5)]
     pub rounds: u32,
+    /// Seconds that a connection's rate is measured, after twice as long to find it
+    #[arg(long, default_value_t = 2)]
+    pub seconds: u32,
     /// Only one part [default: all]
     #[arg(long, value_enum)]
     pub only: Option<Part>,
@@ -80,6 +85,7 @@ impl RelayArgs {
 
     fn again(&self) -> Vec<OsString> {
         let mut all: Vec<OsString> = vec!["--rounds".into(), self.rounds.to_string().into()];
+        all.extend(["--seconds".into(), self.seconds.to_string().into()]);
         all.extend(self.only.into_iter().flat_map(|part| {
             let word = match part {
                 Part::Throughput => "throughput",
@@ -91,15 +97,6 @@ impl RelayArgs {
         }));
         all
     }
-}
-
-/// Direct and relayed, in Mbit/s.
-#[derive(Debug, Serialize)]
-struct Throughput {
-    direct_mbit: f64,
-    relayed_mbit: f64,
-    ratio: f64,
-    bar: f64,
 }
 
 /// What passes where so much may, in Mbit/s.
@@ -130,10 +127,8 @@ struct Upgrade {
 
 #[derive(Debug, Default, Serialize)]
 struct Report {
-    #[serde(skip_serializing_if = "Option::is_none")]
-    wire: Option<Throughput>,
-    #[serde(skip_serializing_if = "Option::is_none")]
-    shared: Option<Throughput>,
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    throughput: Vec<Throughput>,
     #[serde(skip_serializing_if = "Option::is_none")]
     relay_fails: Option<Failover>,
     #[serde(skip_serializing_if = "Option::is_none")]
@@ -150,17 +145,8 @@ struct Report {
 
 impl Report {
     fn for_people(&self) -> String {
-        let mut text = String::new();
+        let mut text: String = self.throughput.iter().map(Throughput::table).collect();
         let mut say = |line: String| text.push_str(&line);
-        for (what, found) in [("the wire is the limit", &self.wire), ("shared processors", &self.shared)] {
-            if let Some(found) = found {
-                let verdict = if found.ratio >= found.bar { "kept" } else { "MISSED" };
-                say(format!(
-                    "throughput, {what}: direct {:.0} Mbit/s, relayed {:.0} Mbit/s: {:.3} of direct (bar {:.2}, {verdict})\n",
-                    found.direct_mbit, found.relayed_mbit, found.ratio, found.bar
-                ));
-            }
-        }
         for (what, found) in [("a relay", &self.relay_fails), ("the second hop", &self.hop_fails)] {
             if let Some(found) = found {
                 let verdict = if found.worst_ms <= found.bar_ms { "kept" } else { "MISSED" };
@@ -195,26 +181,29 @@ impl Report {
 
 /// Runs the measurement: outside a lab it enters one.
 pub(super) fn run(args: &RelayArgs, json: bool) -> Result<Exit, Failure> {
-    if !ROUNDS.contains(&args.rounds) {
-        return Err(Failure::input("out_of_range", format!("--rounds {}", args.rounds)).remedy(format!(
-            "give {} to {}",
-            ROUNDS.start(),
-            ROUNDS.end()
-        )));
+    for (option, given, takes) in [("--rounds", args.rounds, ROUNDS), ("--seconds", args.seconds, SECONDS)] {
+        if !takes.contains(&given) {
+            return Err(Failure::input("out_of_range", format!("{option} {given}")).remedy(format!(
+                "give {} to {}",
+                takes.start(),
+                takes.end()
+            )));
+        }
     }
+    let turn = Duration::from_secs(args.seconds.into());
     if enter::directory().is_none() {
         return lab::enter_again("relay", args.again(), json);
     }
     lab::runtime()?.block_on(async {
         let mut report = Report::default();
         if args.has(Part::Throughput) {
-            let cable = format!("cable = {{ rate = \"{WIRE}\" }}");
-            report.wire = Some(measure::throughput(&cable, args.rounds, WIRE_BAR).await?);
-            report.shared = Some(measure::throughput("", args.rounds, SHARED_BAR).await?);
+            for setting in Setting::ALL {
+                report.throughput.push(throughput::measure(setting, args.rounds, turn).await?);
+            }
         }
         if args.has(Part::Rates) {
-            report.capped_mbit = Some(measure::capped(args.rounds).await?);
-            report.rates = Some(measure::rates(args.rounds).await?);
+            report.capped_mbit = Some(measure::capped(args.rounds, turn).await?);
+            report.rates = Some(measure::rates(args.rounds, turn).await?);
         }
         if args.has(Part::Changes) {
             report.relay_fails = Some(measure::failover(4, 1, args.rounds, RELAY_BAR).await?);

@@ -12,7 +12,9 @@ use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
 
 use consort_lab::host::Host;
+use nix::sys::socket::{setsockopt, sockopt};
 
+use crate::bench::CONGESTION;
 use crate::demo::stage::{DEADLINE, awaited, lab_failure};
 use crate::failure::Failure;
 
@@ -256,6 +258,7 @@ impl Load {
         write: impl FnOnce(&mut TcpStream, &AtomicBool) -> io::Result<()> + Send + 'static,
     ) -> Result<Self, Failure> {
         let (mut sender, mut receiver) = connected(from, &listener)?;
+        setsockopt(&sender, sockopt::TcpCongestion, &CONGESTION.into()).map_err(lab_failure)?;
         let (stop, bytes) = (Arc::<AtomicBool>::default(), Arc::<AtomicU64>::default());
         let stopped = Arc::clone(&stop);
         let sending = std::thread::spawn(move || write(&mut sender, &stopped));

@@ -17,7 +17,7 @@ use consort_lab::Netns;
 
 pub(super) use round_trips::round_trips;
 pub(super) use small::{flood, highest_rate};
-pub(super) use tcp::{CONGESTION, Window, tcp};
+pub(super) use tcp::{Window, tcp};
 pub(super) use wake_ups::wake_ups;
 
 /// UDP payload of a 64-byte Ethernet frame: what is left beside Ethernet (14, and 4 of its checksum), IPv4 (20), UDP (8).

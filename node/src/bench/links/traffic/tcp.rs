@@ -12,13 +12,12 @@ use rand_chacha::ChaCha8Rng;
 use rand_core::{Rng as _, SeedableRng as _};
 
 use super::Ends;
+use crate::bench::CONGESTION;
 
 /// What one write or read takes: large enough that system calls do not count.
 const PIECE_BYTES: usize = 128 * 1024;
 /// TCP finds its rate before it is measured.
 const WARM_UP: Duration = Duration::from_millis(500);
-/// The same for all; the system's default may be one that measures itself (BBR).
-pub(in super::super) const CONGESTION: &str = "cubic";
 
 /// What happened while it was measured.
 #[derive(Debug)]

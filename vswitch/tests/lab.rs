@@ -20,15 +20,17 @@ use consort_lab::{
     reexec,
     wide::{Cable, HOST_LINK},
 };
+use nix::sys::socket::{getsockopt, sockopt};
 use world::{GRANT, Options, World, until};
 
-const TESTS: [(&str, fn()); 12] = [
+const TESTS: [(&str, fn()); 13] = [
     ("frames_of_every_size_to_1500_over_1500", || frames_of_every_size(1500, 1500)),
     ("frames_of_every_size_to_1500_over_1280", || frames_of_every_size(1500, 1280)),
     ("frames_of_every_size_to_9000_over_1500", || frames_of_every_size(9000, 1500)),
     ("frames_of_every_size_to_9000_over_1280", || frames_of_every_size(9000, 1280)),
     ("streams_cross_unharmed_and_unseen", streams_cross_unharmed_and_unseen),
     ("streams_cross_a_bad_path_unharmed", streams_cross_a_bad_path_unharmed),
+    ("connections_are_told_what_the_path_takes", connections_are_told_what_the_path_takes),
     (
         "replayed_datagrams_move_a_counter_and_nothing_else",
         replayed_datagrams_move_a_counter_and_nothing_else,
@@ -129,6 +131,27 @@ fn streams_cross_a_bad_path_unharmed() {
     let counts = world.link(1, 0).counts;
     assert!(counts.repeated > 0, "duplicates are refused: {counts:?}");
     assert_eq!(counts.forged, 0);
+}
+
+fn connections_are_told_what_the_path_takes() {
+    let cable = Cable { mtu: 1280, real_wire: true, ..Cable::default() };
+    let world = World::new(&Options::new(cable, 1500));
+    // 1280 less the headers of IPv4 and UDP.
+    until("the path's size", || {
+        [(0, 1), (1, 0)].iter().all(|(a, b)| world.link(*a, *b).datagram_bytes == 1252)
+    });
+    let frame_bytes = usize::from(world.link(0, 1).frame_bytes);
+    for v6 in [false, true] {
+        let listener = world.sites[1].listen(v6);
+        let here = world.sites[0].connect(listener.local_addr().unwrap());
+        let (there, _) = listener.accept().unwrap();
+        // Ethernet, IP, TCP, and the timestamps that Linux puts into each segment.
+        let headers = 14 + if v6 { 40 } else { 20 } + 20 + 12;
+        for stream in [&here, &there] {
+            let segment_bytes = getsockopt(stream, sockopt::TcpMaxSeg).unwrap();
+            assert_eq!(usize::try_from(segment_bytes).unwrap() + headers, frame_bytes, "v6 {v6}");
+        }
+    }
 }
 
 /// Sends bytes from the first machine to the second and compares what arrives.

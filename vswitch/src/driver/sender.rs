@@ -5,7 +5,7 @@ use std::{sync::Arc, time::Instant};
 use super::{inbox::Input, underlay::Out, worker::WorkersShared};
 use crate::{
     link::{Egress, NotSent, Route, Routes},
-    offload::{Checksum, Gso, Prepared, VnetHeader, ecn, prepare, split::complete},
+    offload::{Checksum, Gso, Prepared, VnetHeader, ecn, mss, prepare, split::complete},
     switch::{NetworkId, PeerIndex},
 };
 
@@ -49,6 +49,7 @@ impl Sender<'_> {
         let first = self.told(header, frame);
         match prepare(header, frame, frame_max) {
             Ok(Prepared::Single { partial }) if frame.len() <= frame_max => {
+                mss::clamp(frame, Egress::segment_room(route), partial);
                 let checksum = if partial { Checksum::Partial } else { Checksum::Complete };
                 self.egress.whole(route, channel, checksum, frame.len(), &mut out).copy_from_slice(frame);
             }
@@ -100,6 +101,7 @@ impl Sender<'_> {
         };
         match prepare(header, frame, WAITING_FRAME_BYTES) {
             Ok(Prepared::Single { partial }) => {
+                mss::clamp(frame, Egress::USUAL_ROOM, partial);
                 if !partial || self.complete(header, frame) {
                     keep(frame.to_vec());
                 }

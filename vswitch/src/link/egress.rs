@@ -11,11 +11,11 @@ use std::{
 };
 
 use super::{
-    path_mtu::BASE,
+    path_mtu::{BASE, USUAL},
     route::{Route, SendState},
 };
 use crate::{
-    offload::Checksum,
+    offload::{Checksum, mss::Room},
     path::{Line, Via},
     switch::NetworkId,
     wire::{
@@ -107,6 +107,19 @@ impl Egress {
         let datagram =
             sending.map_or(usize::from(BASE), |sending| sending.datagram_bytes - sending.via.head_bytes());
         datagram - DATA_OVERHEAD
+    }
+
+    /// What segments of connections find room in on a usual path.
+    pub(crate) const USUAL_ROOM: Room = Room::Usual(USUAL - DATA_OVERHEAD);
+
+    /// The same on the path to this peer.
+    pub(crate) fn segment_room(route: &Route) -> Room {
+        match &route.sending {
+            Some(sending) if sending.datagram_bytes > usize::from(BASE) => {
+                Room::Known(Self::frame_bytes_max(route))
+            }
+            _ => Self::USUAL_ROOM,
+        }
     }
 
     /// The channel for a frame or super-frame of so many bytes of a network to a peer; it counts as the channel's.

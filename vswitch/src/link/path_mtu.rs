@@ -19,6 +19,8 @@ use std::time::{Duration, Instant};
 pub(crate) const BASE: u16 = 1200;
 /// The first sweep: usual paths less the headers of IPv6 or IPv4 and UDP (1280, 1400, PPPoE, tunnels, 1500).
 const COMMON: [u16; 8] = [1232, 1252, 1352, 1372, 1412, 1432, 1452, 1472];
+/// What most paths take: Ethernet's 1500 less the headers of IPv4 and UDP.
+pub(super) const USUAL: usize = 1472;
 /// The second sweep, if the first reached its end: jumbo frames of 4352, 9000 and 9216 less the headers.
 const JUMBO: [u16; 5] = [4304, 4324, 8952, 8972, 9188];
 /// The largest size that is ever probed.

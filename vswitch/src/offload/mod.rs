@@ -10,6 +10,7 @@
 //! - [`vnet`] reads and writes the virtio-net header; everything in it comes from a guest and is checked against the frame.
 //! - [`layout`] finds the headers of TCP and UDP over IPv4 and IPv6 behind tags and extensions.
 //! - [`split`] cuts super-frames as the kernel's GSO does; [`join`] puts frames together as the kernel's GRO does.
+//! - [`mss`] lowers what the ends of a TCP connection tell each other of their segments to what the path takes.
 //! - A transport checksum that the sending kernel left to be completed need not be computed for a frame that crosses a link: the seal
 //!   protects it. Such a frame is *partial*: the link carries that as a flag, and the receiving kernel gets the header that says
 //!   so. A checksum that is there is checked before its frame is joined into a super-frame, so that no damage is covered up.
@@ -22,6 +23,7 @@
 pub mod ecn;
 pub mod join;
 pub mod layout;
+pub mod mss;
 pub mod split;
 pub mod vnet;
 
@@ -82,6 +84,7 @@ pub fn fuzz(bytes: &[u8]) {
     if let Ok(header) = VnetHeader::parse(header) {
         assert_eq!(VnetHeader::parse(&header.encode()), Ok(header));
         let mut frame = frame.to_vec();
+        mss::clamp(&mut frame, mss::Room::Known(frame_max), header.needs_checksum.is_some());
         if let Ok(Prepared::Segments(segments)) = prepare(&header, &mut frame, frame_max) {
             let mut pieces = Vec::new();
             let mut joiner = Joiner::new();

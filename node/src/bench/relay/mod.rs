@@ -63,6 +63,9 @@ pub struct RelayArgs {
     /// Only one part [default: all]
     #[arg(long, value_enum)]
     pub only: Option<Part>,
+    /// Only this one of the patterns of traffic, and no other part
+    #[arg(long, value_name = "NAME", value_parser = clap::builder::PossibleValuesParser::new(patterns::names()), conflicts_with = "only")]
+    pub pattern: Option<String>,
 }
 
 /// What is measured.
@@ -80,7 +83,8 @@ pub enum Part {
 
 impl RelayArgs {
     fn has(&self, part: Part) -> bool {
-        self.only.is_none_or(|only| only == part)
+        let only = self.pattern.as_ref().map(|_| Part::Patterns).or(self.only);
+        only.is_none_or(|only| only == part)
     }
 
     fn again(&self) -> Vec<OsString> {
@@ -95,6 +99,7 @@ impl RelayArgs {
             };
             ["--only".into(), word.into()]
         }));
+        all.extend(self.pattern.iter().flat_map(|name| ["--pattern".into(), name.into()]));
         all
     }
 }
@@ -211,7 +216,7 @@ pub(super) fn run(args: &RelayArgs, json: bool) -> Result<Exit, Failure> {
             report.to_direct = Some(measure::upgrade(args.rounds).await?);
         }
         if args.has(Part::Patterns) {
-            report.patterns = patterns::measure().await?;
+            report.patterns = patterns::measure(args.pattern.as_deref()).await?;
         }
         Output { json }.document(&report, Report::for_people)
     })?;

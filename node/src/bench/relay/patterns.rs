@@ -65,13 +65,43 @@ pub struct PatternFound {
     pub links: usize,
     /// The most links beyond the star that one host had at any time.
     pub most_of_one_host: usize,
-    /// Links that came up once more after they had gone, or went, at either end.
-    pub changes_back: usize,
+    /// Every link that came or went, as each of its ends saw it.
+    pub changes: Vec<Change>,
+}
+
+/// A link came or went.
+#[derive(Debug, Clone, Serialize)]
+pub struct Change {
+    /// When it was seen, from when links could follow the traffic.
+    pub at_ms: u64,
+    /// Who saw it.
+    pub at: String,
+    /// The other end.
+    pub to: String,
+    /// What became of it.
+    pub became: Became,
+}
+
+/// What became of a link.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Serialize)]
+#[serde(rename_all = "kebab-case")]
+pub enum Became {
+    /// It goes directly, for the first time.
+    Direct,
+    /// It goes around.
+    Gone,
+    /// It goes directly once more.
+    DirectAgain,
 }
 
 impl PatternFound {
     fn part(&self) -> f64 {
         self.adapted_mbit / self.still_mbit.max(f64::MIN_POSITIVE)
+    }
+
+    /// Links that went, or came up once more after they had, at either end.
+    fn changes_back(&self) -> impl Iterator<Item = &Change> {
+        self.changes.iter().filter(|change| change.became != Became::Direct)
     }
 
     /// What is not as it should be.
@@ -80,7 +110,7 @@ impl PatternFound {
         let all = [
             (self.part() < PART_BAR, "throughput"),
             (self.most_of_one_host > LINKS, "limit"),
-            (self.changes_back > 0, "flapping"),
+            (self.changes_back().next().is_some(), "flapping"),
             (self.name == "quiet" && self.first_link_ms.is_some(), "a link for nothing"),
             (self.name == "hot pair" && late, "no link in time"),
         ];
@@ -95,10 +125,7 @@ pub(super) fn table(all: &[PatternFound]) -> String {
         if text.is_empty() {
             text.push_str("\n| pattern | taken for | wanted | star alone | adapted | part | first link | links | most of a host | gone or again | |\n|---|---|---|---|---|---|---|---|---|---|---|\n");
         }
-        let first = found.first_link_ms.map_or_else(
-            || "–".to_owned(),
-            |ms| format!("{:.1} s", f64::from(u32::try_from(ms).unwrap_or(u32::MAX)) / 1000.0),
-        );
+        let first = found.first_link_ms.map_or_else(|| "–".to_owned(), seconds);
         let missed = found.missed();
         let verdict =
             if missed.is_empty() { "kept".to_owned() } else { format!("MISSED: {}", missed.join(", ")) };
@@ -113,14 +140,34 @@ pub(super) fn table(all: &[PatternFound]) -> String {
             found.part(),
             found.links,
             found.most_of_one_host,
-            found.changes_back
+            found.changes_back().count()
         );
+    }
+    for found in all {
+        for Change { at_ms, at, to, became } in found.changes_back() {
+            let what = if *became == Became::Gone { "is gone" } else { "goes directly again" };
+            let _never_fails = writeln!(
+                text,
+                "{}: after {} {at} sees that its link to {to} {what}",
+                found.name,
+                seconds(*at_ms)
+            );
+        }
     }
     text
 }
 
+fn seconds(ms: u64) -> String {
+    format!("{:.1} s", f64::from(u32::try_from(ms).unwrap_or(u32::MAX)) / 1000.0)
+}
+
 /// A pattern: its name, who sends whom by the leaves' numbers from 1, and how much each pair wants.
 type Pattern = (&'static str, Vec<(usize, usize)>, u64);
+
+/// The names of all.
+pub(super) fn names() -> [&'static str; 6] {
+    patterns().map(|(name, ..)| name)
+}
 
 fn patterns() -> [Pattern; 6] {
     let every = || (1..=LEAVES).flat_map(|a| (a + 1..=LEAVES).map(move |b| (a, b)));
@@ -135,17 +182,19 @@ fn patterns() -> [Pattern; 6] {
     ]
 }
 
-/// Measures all of them.
+/// Measures all of them, or one by its name.
 ///
 /// # Errors
 /// If the lab, a node or a connection fails.
-pub async fn measure() -> Result<Vec<PatternFound>, Failure> {
+pub async fn measure(only: Option<&str>) -> Result<Vec<PatternFound>, Failure> {
     let mut field = Field::of(LEAVES + 1, CABLE, UNCAPPED).await?;
     field.shape(STAR, "").await?;
     let leaves: Vec<String> = (1..=LEAVES).map(leaf).collect();
     let addresses = field.common_network("lan", &leaves).await?;
     let mut all = Vec::new();
-    for (name, pairs, rate) in patterns() {
+    for (name, pairs, rate) in
+        patterns().into_iter().filter(|(name, ..)| only.is_none_or(|only| only == *name))
+    {
         let found = one(&mut field, &addresses, name, &pairs, rate).await?;
         eprintln!("{name}: {found:?}");
         all.push(found);
@@ -194,10 +243,10 @@ async fn one(
         wanted_mbit: megabits(rate) * f64::from(u32::try_from(pairs.len()).unwrap_or(u32::MAX)),
         still_mbit: f64::midpoint(before, after),
         adapted_mbit,
-        first_link_ms: watch.first.map(|first| u64::try_from(first.as_millis()).unwrap_or(u64::MAX)),
+        first_link_ms: watch.first.map(to_ms),
         links: watch.both().len(),
         most_of_one_host: watch.most,
-        changes_back: watch.back,
+        changes: watch.changes,
     })
 }
 
@@ -210,7 +259,7 @@ struct Watch {
     ever: BTreeSet<(String, String)>,
     first: Option<Duration>,
     most: usize,
-    back: usize,
+    changes: Vec<Change>,
 }
 
 impl Watch {
@@ -225,8 +274,15 @@ impl Watch {
                 now.insert((host.clone(), other));
             }
         }
-        self.back += self.direct.difference(&now).count();
-        self.back += now.difference(&self.direct).filter(|link| self.ever.contains(*link)).count();
+        for link in self.direct.symmetric_difference(&now) {
+            let became = match now.contains(link) {
+                false => Became::Gone,
+                true if self.ever.contains(link) => Became::DirectAgain,
+                true => Became::Direct,
+            };
+            let (at, to) = link.clone();
+            self.changes.push(Change { at_ms: to_ms(began.elapsed()), at, to, became });
+        }
         self.ever.extend(now.iter().cloned());
         self.direct = now;
         for host in (1..=LEAVES).map(leaf) {
@@ -243,6 +299,10 @@ impl Watch {
         let both = |(a, b): &&(String, String)| a < b && self.direct.contains(&(b.clone(), a.clone()));
         self.direct.iter().filter(both).collect()
     }
+}
+
+fn to_ms(duration: Duration) -> u64 {
+    u64::try_from(duration.as_millis()).unwrap_or(u64::MAX)
 }
 
 fn sum(loads: &[Load]) -> u64 {

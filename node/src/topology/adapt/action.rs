@@ -20,27 +20,38 @@ pub enum Action {
 pub enum Why {
     /// It did not come up in time.
     NotUp,
-    /// The pair got less by it than around.
-    Worse,
+    /// The pair got less by it than around: so many hundredths.
+    Worse {
+        /// Of what it got around.
+        percent: u32,
+    },
     /// Next to nothing goes over it.
     Idle,
     /// The operator allows it no more.
     NotAllowed,
     /// The traffic is not what it was when the link proved itself.
-    Changed,
+    Changed {
+        /// The pair's own, in hundredths of what it was.
+        own_percent: u32,
+        /// That of all others around.
+        rest_percent: u32,
+    },
     /// A hotter pair has its place.
     Yielded,
 }
 
 impl fmt::Display for Why {
     fn fmt(&self, out: &mut fmt::Formatter<'_>) -> fmt::Result {
-        out.write_str(match self {
-            Self::NotUp => "it did not come up",
-            Self::Worse => "less goes over it than did around",
-            Self::Idle => "next to nothing goes over it",
-            Self::NotAllowed => "the operator allows it no more",
-            Self::Changed => "the traffic is not what it was when the link proved itself",
-            Self::Yielded => "a hotter pair has its place",
-        })
+        match self {
+            Self::NotUp => out.write_str("it did not come up"),
+            Self::Worse { percent } => write!(out, "{percent} % of what went around goes over it"),
+            Self::Idle => out.write_str("next to nothing goes over it"),
+            Self::NotAllowed => out.write_str("the operator allows it no more"),
+            Self::Changed { own_percent, rest_percent } => write!(
+                out,
+                "the traffic is not what it was when the link proved itself: the pair has {own_percent} % of that, others have {rest_percent} % around"
+            ),
+            Self::Yielded => out.write_str("a hotter pair has its place"),
+        }
     }
 }

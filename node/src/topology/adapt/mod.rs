@@ -18,6 +18,8 @@
 //! - What was tried is what is kept: when the pair wants much more than at its trial, or the others have left the way around to it, the link goes and has to
 //!   prove itself anew. Back on the way around is never worse than leaving it alone. Who has a link of his own counts among the others with what he had
 //!   around: what he says more by it, he does not say less when his queue is empty.
+//! - *Ups and downs are no leaving*: a doubt is weighed by how much the others have left, and goes again while they have not. So it takes as long as what could
+//!   be lost by it is little, and the whole of it is bounded, and paid.
 //! - *Only what is steady is compared*: a pair's rate moves when others get links, too, and its queue empties itself. So a pair is tried when its seconds are
 //!   alike, or have differed for long enough to tell by how much they do; a trial that is short of less than that is longer.
 //! - *No flapping*: traffic has to last before a link is added and to be gone long before it is dropped; a place is taken from another link only by a pair
@@ -62,9 +64,9 @@ const UP_WITHIN: Duration = Duration::from_secs(10);
 pub const CREDIT_MAX_S: f64 = 4.0;
 /// How much of each second is saved up.
 pub const CREDIT_PER_S: f64 = 0.01;
-/// What makes a link doubtful has to last: a connection that waits for its timer, or a host that is busy for a moment, does not. What that may cost is paid, too;
-/// without credit for it the link goes at once.
-const DOUBT_LASTS: Duration = Duration::from_secs(2);
+/// What makes a link doubtful has to last for so many seconds, longer the less it is: a connection that waits for its timer, or a host that is busy for a moment,
+/// does not. What that may cost is paid, too; without credit for it the link goes at once.
+const DOUBT_LASTS_S: f64 = 2.0;
 /// How much more a pair must profit to take another's place.
 const MOVE_FACTOR: f64 = 1.5;
 /// How long a link keeps its place at least.
@@ -205,8 +207,9 @@ impl Adapter {
             track.measure(now, step, bytes.get(pair).copied().unwrap_or(0));
         }
         self.total = self.tracks.values().map(|track| track.rate).sum();
-        let (share, total) = (SHARE_MIN, self.total);
+        let (share, total, around) = (SHARE_MIN, self.total, self.around());
         for track in self.tracks.values_mut() {
+            track.beside(step, around - track.around());
             track.is_hot(now, track.rate >= RATE_MIN && track.rate >= share * total);
         }
         self.tracks.retain(|_, track| !track.is_forgotten(now));
@@ -228,7 +231,7 @@ impl Adapter {
     fn settle(&mut self, now: Duration) -> Vec<Action> {
         let (mut actions, around) = (Vec::new(), self.around());
         for (pair, track) in &mut self.tracks {
-            let (verdict, age, is_long) = match &track.stage {
+            let (verdict, age, is_long, percent) = match &track.stage {
                 Stage::Asked { since, .. } if now.saturating_sub(*since) > UP_WITHIN => {
                     self.credit_s += track.bar(now);
                     actions.push(Action::Drop(*pair, Why::NotUp));
@@ -238,7 +241,12 @@ impl Adapter {
                     let age = now.saturating_sub(trial.since);
                     let hopeless = age >= TRIAL / 2 && trial.part_of_before() < HOPELESS_PART;
                     let verdict = if hopeless { Verdict::Bad } else { trial.verdict(age >= TRIAL_LONG) };
-                    (verdict, if hopeless { TRIAL } else { age }, trial.is_long)
+                    (
+                        verdict,
+                        if hopeless { TRIAL } else { age },
+                        trial.is_long,
+                        percent(trial.part_of_before()),
+                    )
                 }
                 _ => continue,
             };
@@ -257,12 +265,12 @@ impl Adapter {
                         track.lengthen(more_s);
                     } else {
                         self.credit_s += track.bar(now);
-                        actions.push(Action::Drop(*pair, Why::Worse));
+                        actions.push(Action::Drop(*pair, Why::Worse { percent }));
                     }
                 }
                 Verdict::Bad => {
                     self.credit_s += track.bar(now);
-                    actions.push(Action::Drop(*pair, Why::Worse));
+                    actions.push(Action::Drop(*pair, Why::Worse { percent }));
                 }
             }
         }
@@ -272,23 +280,24 @@ impl Adapter {
 
     fn drop_idle(&mut self, now: Duration, step: Duration, topology: &Topology, actions: &mut Vec<Action>) {
         let (drop, around) = (self.limits.drop, self.around());
-        let step_s = step.as_secs_f64();
-        let mut may_wait = None;
+        // One second of doubts, of however many pairs, costs no more than all traffic of that second: the gravest is paid.
+        let mut paid_s = 0.0;
         for (pair, track) in &mut self.tracks {
             let [a, b] = pair.hosts();
             let idle = matches!(track.stage, Stage::On(_)) && track.idle_for(now) >= drop;
-            if let Some(since) = track.doubtful_since(now, around - track.around())
+            if let Some(doubt) = track.doubtful(step, around - track.around())
                 && !idle
             {
-                // One second of doubts, of however many pairs, costs no more than all traffic of that second.
-                let paid = *may_wait.get_or_insert_with(|| {
-                    let has = self.credit_s >= step_s;
-                    self.credit_s -= if has { step_s } else { 0.0 };
-                    has
-                });
-                if !paid || now.saturating_sub(since) >= DOUBT_LASTS {
+                let more_s = (doubt.weight * step.as_secs_f64() - paid_s).max(0.0);
+                let paid = self.credit_s >= more_s;
+                if paid {
+                    self.credit_s -= more_s;
+                    paid_s += more_s;
+                }
+                if !paid || doubt.seconds >= DOUBT_LASTS_S {
                     track.doubted(now);
-                    actions.push(Action::Drop(*pair, Why::Changed));
+                    let (own_percent, rest_percent) = (percent(doubt.own), percent(doubt.rest));
+                    actions.push(Action::Drop(*pair, Why::Changed { own_percent, rest_percent }));
                     continue;
                 }
             }
@@ -377,6 +386,16 @@ impl Adapter {
 fn carries(topology: &Topology, pair: Pair, bytes_per_s: f64) -> bool {
     let [a, b] = pair.hosts();
     topology.rate(a, b).is_none_or(|rate| rate.0 as f64 >= bytes_per_s * 8.0)
+}
+
+/// Hundredths, for those who read it.
+#[expect(
+    clippy::cast_possible_truncation,
+    clippy::cast_sign_loss,
+    reason = "what is beyond reads as the most there is"
+)]
+fn percent(part: f64) -> u32 {
+    (part * 100.0).round() as u32
 }
 
 /// Which part of the way's cost a direct link saves; 0 where none may be.

@@ -57,8 +57,20 @@ pub(super) struct Held {
     more: f64,
     /// That of all others together, which share the way around.
     rest: f64,
-    /// Since when it has been another case.
-    other_since: Option<Duration>,
+    /// Seconds for which it has been another case, each weighed by how much another.
+    doubt_s: f64,
+}
+
+/// A link that may have become worse than the way around.
+#[derive(Debug, Clone, Copy, PartialEq)]
+pub(super) struct Doubt {
+    /// How much of one it is now, from 0 to 1.
+    pub(super) weight: f64,
+    /// The seconds of doubt, weighed.
+    pub(super) seconds: f64,
+    /// What the pair has, and all others around, as parts of what they had when the link proved itself.
+    pub(super) own: f64,
+    pub(super) rest: f64,
 }
 
 /// What a trial says so far.
@@ -136,6 +148,8 @@ pub(super) struct Track {
     pub(super) stage: Stage,
     /// The seconds since it has been hot.
     recent: Recent,
+    /// The same of all others around.
+    rest: Recent,
     /// What it had around when its link came up; none before.
     around: Option<f64>,
     hot_since: Option<Duration>,
@@ -155,6 +169,7 @@ impl Default for Track {
             rate: 0.0,
             stage: Stage::Off { until: Duration::ZERO },
             recent: Recent::default(),
+            rest: Recent::default(),
             around: None,
             hot_since: None,
             used_at: Duration::ZERO,
@@ -187,6 +202,12 @@ impl Track {
                 trial.late.1 += seconds;
             }
         }
+    }
+
+    /// What all others had around meanwhile, in bytes a second.
+    pub(super) fn beside(&mut self, step: Duration, rest: f64) {
+        let seconds = step.as_secs_f64();
+        self.rest.take(rest * seconds, seconds);
     }
 
     pub(super) fn is_hot(&mut self, now: Duration, hot: bool) {
@@ -289,12 +310,12 @@ impl Track {
         let (rate, mut more, mut least_rest) = (self.rate, DOUBT_MORE, rest);
         if let Stage::Trial(trial) = &self.stage {
             // Several links that come at once empty the queues of all: what the others have then for a moment is not what they have.
-            least_rest = rest.min(trial.rest);
+            least_rest = rest.min(trial.rest).min(self.rest.to_hold().unwrap_or(rest));
             if trial.part_of_before() >= SQUEEZED_PART {
                 more = DOUBT_MORE_SQUEEZED;
             }
         }
-        self.stage = Stage::On(Held { since: now, rate, more, rest: least_rest, other_since: None });
+        self.stage = Stage::On(Held { since: now, rate, more, rest: least_rest, doubt_s: 0.0 });
         self.strikes = 0;
         back
     }
@@ -318,16 +339,21 @@ impl Track {
         back
     }
 
-    /// Since when the link may have become worse than the way around: the pair wants more than what the link proved to carry, or the others have left the way
+    /// Whether the link may have become worse than the way around: the pair wants more than what the link proved to carry, or the others have left the way
     /// around to it. `rest`: what all others have around. Where all of them and the pair itself say less, nobody has left.
-    pub(super) fn doubtful_since(&mut self, now: Duration, rest: f64) -> Option<Duration> {
+    ///
+    /// Others whose connections share a cable have their ups and downs. What the pair could lose is what they left, so a doubt grows by how much that is, and
+    /// goes again while it is nothing.
+    pub(super) fn doubtful(&mut self, step: Duration, rest: f64) -> Option<Doubt> {
         let rate = self.rate;
         let Stage::On(held) = &mut self.stage else { return None };
-        let own_part = (rate / held.rate.max(1.0)).min(1.0);
-        let is_other = rate > held.more * held.rate
-            || (held.rest > held.rate * REST_PART && rest < DOUBT_LESS * held.rest * own_part);
-        held.other_since = if is_other { Some(held.other_since.unwrap_or(now)) } else { None };
-        held.other_since
+        let (own, others) = (rate / held.rate.max(1.0), rest / held.rest.max(1.0));
+        let left = if held.rest > held.rate * REST_PART { own.min(1.0) - others / DOUBT_LESS } else { 0.0 };
+        let weight = if own > held.more { 1.0 } else { left };
+        // It goes as fast as the gravest grows.
+        let weight = if weight > 0.0 { weight } else { -1.0 };
+        held.doubt_s = (held.doubt_s + weight * step.as_secs_f64()).max(0.0);
+        (weight > 0.0).then_some(Doubt { weight, seconds: held.doubt_s, own, rest: others })
     }
 
     /// Back to the way around, where it may prove again that a link is better; later each time.

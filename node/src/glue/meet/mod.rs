@@ -252,6 +252,10 @@ impl Meet {
             if this.state().under_way.insert(host) {
                 this.go_on_by_other_means(host, is_met).await;
                 this.state().under_way.remove(&host);
+                // By the way that was found where each is can be told now: a relay's would be used for the better part of a minute before the next meeting.
+                if !is_met && this.is_wanted(host) {
+                    this.data.say(host, &message::encode_note(true, &this.own()));
+                }
             }
         });
     }

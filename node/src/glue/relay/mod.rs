@@ -16,7 +16,7 @@
 //! | file | owns |
 //! |---|---|
 //! | [`message`] | the bytes |
-//! | [`held`] | what is held to one host, and when more is asked for |
+//! | `held` | what is held to one host, and when more is asked for |
 //! | [`serve`] | this host as a relay |
 //! | this | this host as an end: which relays are asked, what is held |
 

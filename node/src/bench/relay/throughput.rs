@@ -10,7 +10,7 @@
 use std::collections::BTreeMap;
 use std::fmt::Write as _;
 use std::net::IpAddr;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use serde::Serialize;
 
@@ -123,19 +123,27 @@ pub(super) struct Carried {
     frames_per_answer: f64,
 }
 
-/// What crossed a direction.
-#[derive(Debug, Clone, Copy, Default)]
+/// What had crossed a direction when it was looked.
+#[derive(Debug, Clone, Copy)]
 struct Count {
     bytes: u64,
     frames: u64,
+    at: Instant,
+}
+
+/// What crosses it in a second.
+#[derive(Debug, Clone, Copy, Default)]
+struct Rate {
+    bytes: f64,
+    frames: f64,
 }
 
 impl Count {
-    const fn since(self, earlier: Self) -> Self {
-        Self {
-            bytes: self.bytes.saturating_sub(earlier.bytes),
-            frames: self.frames.saturating_sub(earlier.frames),
-        }
+    /// Each was looked at in its own time: on a busy computer that is later than asked.
+    fn since(self, earlier: Self) -> Rate {
+        let seconds = (self.at - earlier.at).as_secs_f64();
+        let each = |now: u64, then: u64| number(now.saturating_sub(then)) / seconds;
+        Rate { bytes: each(self.bytes, earlier.bytes), frames: each(self.frames, earlier.frames) }
     }
 }
 
@@ -272,8 +280,9 @@ async fn connection(
     turn: Duration,
 ) -> Result<Carried, Failure> {
     let Steady { bytes, seconds, seen: [before, after] } = steady(field, to, turn, carried).await?;
-    let mbit = |bytes: u64| number(bytes) * 8.0 / 1e6 / seconds;
-    let crossed: BTreeMap<Direction, Count> = after
+    let mbit = |bytes_per_s: f64| bytes_per_s * 8.0 / 1e6;
+    let bytes_per_s = number(bytes) / seconds;
+    let crossed: BTreeMap<Direction, Rate> = after
         .iter()
         .filter_map(|(direction, after)| Some((*direction, after.since(*before.get(direction)?))))
         .collect();
@@ -286,15 +295,15 @@ async fn connection(
     let fullest = fullest.ok_or_else(|| lab_failure("there are no cables"))?;
     let forth = of(&Direction { host: RECEIVER, into: true });
     let back = of(&Direction { host: RECEIVER, into: false });
-    let all = number(of(&fullest).bytes);
+    let all = of(&fullest).bytes;
     Ok(Carried {
         way,
-        mbit: mbit(bytes),
-        mbit_range: [mbit(bytes); 2],
+        mbit: mbit(bytes_per_s),
+        mbit_range: [mbit(bytes_per_s); 2],
         filled: setting.rates_mbit().map(|_| filled(&fullest)),
-        payload: number(bytes) / all,
-        answers: if fullest.host == HUB { number(back.bytes) / all } else { 0.0 },
-        frames_per_answer: number(forth.frames) / number(back.frames),
+        payload: bytes_per_s / all,
+        answers: if fullest.host == HUB { back.bytes / all } else { 0.0 },
+        frames_per_answer: forth.frames / back.frames,
         fullest,
     })
 }
@@ -304,9 +313,10 @@ fn carried(field: &mut Field) -> Result<BTreeMap<Direction, Count>, Failure> {
     let mut all = BTreeMap::new();
     for host in [HUB, SENDER, RECEIVER] {
         let seen = field.crew.world().carried(host).map_err(lab_failure)?;
+        let at = Instant::now();
         let (into, out) = (Direction { host, into: true }, Direction { host, into: false });
-        all.insert(into, Count { bytes: seen.rx_bytes, frames: seen.rx_packets });
-        all.insert(out, Count { bytes: seen.tx_bytes, frames: seen.tx_packets });
+        all.insert(into, Count { bytes: seen.rx_bytes, frames: seen.rx_packets, at });
+        all.insert(out, Count { bytes: seen.tx_bytes, frames: seen.tx_packets, at });
     }
     Ok(all)
 }

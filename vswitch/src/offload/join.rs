@@ -24,7 +24,10 @@ use std::io::IoSlice;
 
 use super::{
     Refusal,
-    layout::{HEADERS_MAX, Layout, TCP_BYTES, Transport, UDP_BYTES, Version},
+    layout::{
+        HEADERS_MAX, Layout, TCP_BYTES, TCP_FLAGS, Transport, UDP_BYTES, Version,
+        flag::{CWR, FIN, PSH, RST, SYN, URG},
+    },
     vnet::{ChecksumPlace, Gso, HEADER_BYTES, VnetHeader},
 };
 use crate::frame::{
@@ -41,15 +44,6 @@ pub const FRAMES_MAX: usize = 64;
 
 /// An IP packet's longest total length.
 const PACKET_MAX: usize = 65_535;
-
-const FIN: u8 = 0x01;
-const SYN: u8 = 0x02;
-const RST: u8 = 0x04;
-const PSH: u8 = 0x08;
-const URG: u8 = 0x20;
-const CWR: u8 = 0x80;
-/// From the start of a TCP header to its flags.
-const FLAGS: usize = 13;
 
 /// What the reader of a port takes.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -250,7 +244,7 @@ fn may_start(layout: &Layout, frame: &[u8]) -> bool {
     }
     let upper = &frame[layout.upper..];
     match layout.transport {
-        Transport::Tcp => upper[FLAGS] & (FIN | SYN | RST | PSH | URG | CWR) == 0,
+        Transport::Tcp => upper[TCP_FLAGS] & (FIN | SYN | RST | PSH | URG | CWR) == 0,
         Transport::Udp => {
             usize::from(u16::from_be_bytes([upper[4], upper[5]])) == layout.end - layout.upper
                 && upper[6..8] != [0, 0]
@@ -374,7 +368,7 @@ impl<P: Copy + Eq> Flow<P> {
         }
         self.ids = ids;
         if layout.transport == Transport::Tcp {
-            self.last_flags = frame[layout.upper + FLAGS] & (FIN | PSH);
+            self.last_flags = frame[layout.upper + TCP_FLAGS] & (FIN | PSH);
         }
         self.closed = payload_bytes < self.size || self.last_flags != 0;
         more[self.count - 1] = (received.start + layout.payload, received.start + layout.end);
@@ -508,7 +502,7 @@ impl<P: Copy + Eq> Flow<P> {
         let upper = &mut head[layout.upper..];
         let gso = match layout.transport {
             Transport::Tcp => {
-                upper[FLAGS] |= self.last_flags;
+                upper[TCP_FLAGS] |= self.last_flags;
                 match layout.version {
                     Version::V4 => Gso::Tcp4 { ecn: false },
                     Version::V6 => Gso::Tcp6 { ecn: false },

@@ -16,8 +16,20 @@ pub const HEADERS_MAX: usize = 256;
 
 /// TCP header without options.
 pub const TCP_BYTES: usize = 20;
+/// From the start of a TCP header to its flags.
+pub(super) const TCP_FLAGS: usize = 13;
 /// UDP header.
 pub const UDP_BYTES: usize = 8;
+
+/// The flags of a TCP header (RFC 9293 section 3.1).
+pub(super) mod flag {
+    pub(in super::super) const FIN: u8 = 0x01;
+    pub(in super::super) const SYN: u8 = 0x02;
+    pub(in super::super) const RST: u8 = 0x04;
+    pub(in super::super) const PSH: u8 = 0x08;
+    pub(in super::super) const URG: u8 = 0x20;
+    pub(in super::super) const CWR: u8 = 0x80;
+}
 
 /// Which IP.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]

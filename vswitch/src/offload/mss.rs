@@ -3,17 +3,13 @@
 //! A machine's own MTU is its network's, 1500 mostly, whatever its frames' way is. Its segments would each be cut in two, and its super-frames into segments and a
 //! rest. The option stands in the two segments that open a connection, and each end's is lowered where it enters the link.
 
-use super::layout::{Layout, TCP_BYTES, Transport, Version};
+use super::layout::{Layout, TCP_BYTES, TCP_FLAGS, Transport, Version, flag::SYN};
 use crate::frame::{
     checksum,
     ethernet::ethertype,
     ip::{IPV4_BYTES, IPV6_BYTES, protocol},
 };
 
-const SYN: u8 = 0x02;
-/// From the start of a TCP header to its flags and to its checksum.
-const FLAGS: usize = 13;
-const CHECKSUM: usize = 16;
 /// Kinds of options: the end, a filler, the maximum segment size with its length.
 const END: u8 = 0;
 const FILLER: u8 = 1;
@@ -21,7 +17,7 @@ const MSS: u8 = 2;
 const MSS_BYTES: u8 = 4;
 /// What machines tell whose network has Ethernet's usual frames.
 const USUAL: u16 = 1460;
-/// Who says less than this means it (RFC 9293: what everybody takes over IPv4); a path that takes less is not helped by smaller segments.
+/// Nobody is told less than what everybody takes (RFC 9293 section 3.7.1): segments that do not fit are cut in parts instead.
 const LEAST: u16 = 536;
 
 /// The largest frames that segments shall fit, in bytes.
@@ -45,7 +41,7 @@ pub fn clamp(frame: &mut [u8], room: Room, partial: bool) -> bool {
 #[inline]
 fn may_open(frame: &[u8]) -> bool {
     const NETWORK: usize = 14;
-    let has_syn = |upper: usize| frame.get(NETWORK + upper + FLAGS).is_some_and(|flags| flags & SYN != 0);
+    let has_syn = |upper: usize| frame.get(NETWORK + upper + TCP_FLAGS).is_some_and(|flags| flags & SYN != 0);
     let Some(word) = frame.get(12..NETWORK) else { return false };
     let next = |at: usize| frame.get(NETWORK + at).copied();
     match u16::from_be_bytes([word[0], word[1]]) {
@@ -64,7 +60,7 @@ fn lower(frame: &mut [u8], room: Room, partial: bool) -> bool {
         Room::Usual(bytes) => (bytes, USUAL),
     };
     let Some(layout) = Layout::of(frame) else { return false };
-    if layout.transport != Transport::Tcp || frame[layout.upper + FLAGS] & SYN == 0 {
+    if layout.transport != Transport::Tcp || frame[layout.upper + TCP_FLAGS] & SYN == 0 {
         return false;
     }
     let ip_bytes = match layout.version {
@@ -81,7 +77,7 @@ fn lower(frame: &mut [u8], room: Room, partial: bool) -> bool {
     }
     frame[at..at + 2].copy_from_slice(&most.to_be_bytes());
     if !partial {
-        let field = layout.upper + CHECKSUM;
+        let field = layout.checksum();
         let sum = u16::from_be_bytes([frame[field], frame[field + 1]]);
         // Where the value lies across two words, each of its bytes is the other's in the sum.
         let (old, new) = match (at - layout.upper).is_multiple_of(2) {

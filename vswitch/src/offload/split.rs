@@ -12,7 +12,10 @@
 
 use super::{
     Refusal,
-    layout::{Layout, TCP_BYTES, Transport, UDP_BYTES, Version},
+    layout::{
+        Layout, TCP_BYTES, TCP_FLAGS, Transport, UDP_BYTES, Version,
+        flag::{CWR, FIN, PSH},
+    },
     vnet::{ChecksumPlace, Gso, VnetHeader},
 };
 use crate::frame::{checksum::Sum, ip::IPV6_BYTES};
@@ -21,12 +24,8 @@ use crate::frame::{checksum::Sum, ip::IPV6_BYTES};
 /// wants more wants to make work.
 pub const SEGMENTS_MAX: usize = 256;
 
-const FIN: u8 = 0x01;
-const PSH: u8 = 0x08;
-const CWR: u8 = 0x80;
-/// From the start of a TCP header to its sequence number and to its flags.
+/// From the start of a TCP header to its sequence number.
 const SEQUENCE: usize = 4;
-const FLAGS: usize = 13;
 
 /// What happens to the transport checksum of each segment.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
@@ -207,10 +206,10 @@ impl Segments {
                     .wrapping_add((index * self.size) as u32);
                 upper[SEQUENCE..SEQUENCE + 4].copy_from_slice(&sequence.to_be_bytes());
                 if index + 1 < self.count {
-                    upper[FLAGS] &= !(FIN | PSH);
+                    upper[TCP_FLAGS] &= !(FIN | PSH);
                 }
                 if index > 0 {
-                    upper[FLAGS] &= !CWR;
+                    upper[TCP_FLAGS] &= !CWR;
                 }
                 let flags = u16::from_be_bytes([upper[12], upper[13]]);
                 Sum::default().word((sequence >> 16) as u16).word(sequence as u16).word(flags)

@@ -6,6 +6,7 @@
 //! | `answers` | probes and replies that came |
 //! | `choosing` | which way the link uses |
 //! | `fresh` | ways from another port, where one may be spoiled |
+//! | `meetings` | when the two ends are to tell each other where they are |
 //! | `searches` | this peer's part in port searches |
 //! | `upkeep` | what time does |
 //!
@@ -16,6 +17,7 @@
 mod answers;
 mod choosing;
 mod fresh;
+mod meetings;
 mod searches;
 mod upkeep;
 
@@ -36,6 +38,7 @@ use crate::{
     switch::PeerIndex,
     wire::{Probe, ProbeFlags, ProbeKind},
 };
+use meetings::Meet;
 use searches::Searches;
 
 /// Ways to one peer: its candidates, its relays, and where its datagrams came from.
@@ -45,19 +48,6 @@ const HEARD_MAX: usize = 4;
 /// Replies to one peer in a second, and at once: a whole port search of the peer's, and its keep-alives.
 const REPLIES_PER_SECOND: u32 = 150;
 const REPLIES_AT_ONCE: u32 = 300;
-/// Until node is asked for a meeting: shorter than anybody notices, longer than a direct handshake takes on most paths.
-const MEET_AFTER: Duration = Duration::from_millis(100);
-/// The next meetings while no path is found, doubled each time.
-const MEET_AGAIN: Duration = Duration::from_secs(2);
-const MEET_AGAIN_MAX: Duration = Duration::from_secs(30);
-/// The next meetings while the path leads through a relay though a direct one is allowed, doubled each time. After a burst's last probe a NAT that took one for
-/// its own must have forgotten it: Linux keeps what was not answered for 30 s.
-const UPGRADE_AGAIN: Duration = Duration::from_secs(40);
-const UPGRADE_AGAIN_MAX: Duration = Duration::from_secs(300);
-/// Where a direct path has just been lost, so many meetings come sooner, as if there were no path: one end may have been told too early, or of an address that was no
-/// longer its peer's.
-const SOON_AFTER_LOSS: u32 = 3;
-
 /// After a doubt that came to nothing, until the next: while frames are sent that nobody has to answer, each costs some probes.
 const CALM: Duration = Duration::from_millis(400);
 /// Between repetitions of what the peer must learn.
@@ -74,25 +64,6 @@ pub(crate) enum Need {
     Wanted,
     /// Frames pass.
     InUse,
-}
-
-#[derive(Debug)]
-struct Meet {
-    at: Instant,
-    tries: u32,
-    /// So many more come soon after each other though a relay carries the link.
-    soon: u32,
-}
-
-impl Meet {
-    fn new(at: Instant, tries: u32) -> Self {
-        Self { at, tries, soon: 0 }
-    }
-
-    /// A direct path was lost.
-    fn after_loss(now: Instant) -> Self {
-        Self { at: now, tries: 0, soon: SOON_AFTER_LOSS }
-    }
 }
 
 /// Traffic goes unanswered: does the path still work?
@@ -380,7 +351,7 @@ impl Peer {
         }
         self.start(now, false);
         if self.meet.is_none() && !self.settled() {
-            self.meet = Some(Meet::new(now + MEET_AFTER, 0));
+            self.meet = Some(Meet::first(now));
         }
         if need == Need::InUse {
             self.keep_at.get_or_insert(now);

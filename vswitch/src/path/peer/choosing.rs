@@ -2,8 +2,7 @@
 
 use std::time::Instant;
 
-use super::{CALM, MEET_AFTER, UPGRADE_AGAIN};
-use super::{Herald, Meet, Need, Peer, Shared};
+use super::{CALM, Herald, Need, Peer, Shared};
 use crate::{
     link::Event,
     path::{PathOutput, choice, view::PathReason},
@@ -70,20 +69,6 @@ impl Peer {
     fn tell(&self, shared: &mut Shared, reason: PathReason) {
         let path = self.chosen_place().map(|place| self.tracks[place].view());
         shared.outputs.push_back(PathOutput::Tell(Event::PathChanged { peer: self.host, path, reason }));
-    }
-
-    /// Sets the time of the next meeting by how good the chosen path is.
-    fn want_meeting(&mut self, now: Instant) {
-        if self.need < Need::Wanted || self.settled() {
-            self.meet = None;
-        } else if self.chosen_place().is_some_and(|place| self.tracks[place].alive()) {
-            let soon = |meet: &Meet| meet.at < now + UPGRADE_AGAIN && meet.tries > 0 && meet.soon == 0;
-            if self.meet.as_ref().is_none_or(soon) {
-                self.meet = Some(Meet::new(now + UPGRADE_AGAIN, 1));
-            }
-        } else if self.meet.is_none() {
-            self.meet = Some(Meet::new(now + MEET_AFTER, 0));
-        }
     }
 
     /// The chosen path was answered on.

@@ -6,7 +6,7 @@ use std::{
     time::{Duration, Instant},
 };
 
-use super::{Meet, Need, Peer, Shared};
+use super::{Need, Peer, Shared};
 use crate::{
     path::{
         CandidateKind, PeerNat,
@@ -101,8 +101,7 @@ impl Peer {
     /// Its turn has come: the two meet, and both begin.
     pub(in crate::path) fn meet_for_search(&mut self, now: Instant) {
         self.searches.put_off = false;
-        let tries = self.meet.as_ref().map_or(0, |meet| meet.tries);
-        self.meet = Some(Meet::new(now, tries));
+        self.meet_now(now);
     }
 
     pub(in crate::path) fn search_began(&mut self, now: Instant) {

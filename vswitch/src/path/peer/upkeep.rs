@@ -2,13 +2,9 @@
 
 use std::time::{Duration, Instant};
 
-use super::{
-    CALM, HERALD_EVERY, MEET_AGAIN, MEET_AGAIN_MAX, Meet, Need, Peer, Shared, UPGRADE_AGAIN,
-    UPGRADE_AGAIN_MAX,
-};
+use super::{CALM, HERALD_EVERY, Meet, Need, Peer, Shared};
 use crate::{
-    link::Event,
-    path::{PathOutput, track::Track, view::PathReason},
+    path::{track::Track, view::PathReason},
     wire::ProbeFlags,
 };
 
@@ -84,7 +80,7 @@ impl Peer {
         if self.tracks.iter().all(|track| !track.alive()) {
             // Nothing answers: everything is tried again, and the peer's node asked where it is now.
             self.start(now, true);
-            self.meet = Some(Meet::new(now, 0));
+            self.meet = Some(Meet::new(now));
         } else if self.direct && !self.settled() {
             // A relay carries what went directly a moment ago.
             self.start(now, false);
@@ -153,32 +149,6 @@ impl Peer {
         }
     }
 
-    fn meet(&mut self, shared: &mut Shared, now: Instant) {
-        let alive = self.tracks.iter().any(Track::alive);
-        let Some(meet) = self.meet.as_mut().filter(|meet| meet.at <= now) else { return };
-        if let Some(ends) = self.searches.ends(now)
-            && (!alive || meet.soon > 0 && meet.tries > 0)
-        {
-            // A meeting would make both ends spend the search's rate on what was tried already.
-            meet.at = ends;
-            return;
-        }
-        let (first, most) = if alive && meet.soon == 0 {
-            (UPGRADE_AGAIN, UPGRADE_AGAIN_MAX)
-        } else {
-            (MEET_AGAIN, MEET_AGAIN_MAX)
-        };
-        meet.soon = meet.soon.saturating_sub(1);
-        meet.at = now + (first * 2_u32.saturating_pow(meet.tries.min(8))).min(most);
-        meet.tries += 1;
-        shared.outputs.push_back(PathOutput::Tell(Event::MeetWanted { peer: self.host }));
-        self.asks_to_meet = true;
-        // What failed may work now, also without a meeting, if it needs no NAT to be opened from both sides: the peer may have come back.
-        let manner = self.manner();
-        let alone = self.tracks.iter_mut().filter(|track| !track.needs_meeting());
-        alone.for_each(|track| track.start(now, manner));
-    }
-
     /// Asks what the host sees, on the way that works, else on all.
     pub(in crate::path) fn ask(&mut self, shared: &mut Shared, now: Instant) {
         let working = self.tracks.iter().position(|track| track.direct() && track.alive());
@@ -207,7 +177,7 @@ impl Peer {
             doubt,
             self.herald.as_ref().map(|herald| herald.next),
             self.keep_at,
-            self.meet.as_ref().map(|meet| meet.at),
+            self.meet.as_ref().map(Meet::at),
             self.searches.at(),
             self.vain.at(),
         ];

@@ -38,6 +38,15 @@ fn talk(world: &mut World, from: u32, count: u32) {
     }
 }
 
+/// Frames go both ways now and then.
+fn use_for(world: &mut World, time: Duration) {
+    let end = world.now + time;
+    while world.now < end {
+        talk(world, 0, 1);
+        world.run(Duration::from_millis(200));
+    }
+}
+
 fn numbers(world: &World, at: usize) -> Vec<u32> {
     let mut numbers: Vec<u32> = world.hosts[at]
         .received
@@ -114,6 +123,38 @@ fn from_relay_to_direct_not_a_frame_is_lost() {
         for at in [3, 4] {
             assert_eq!(numbers(&world, at), (0..400).collect::<Vec<_>>(), "seed {seed}");
         }
+    }
+}
+
+/// Homes whose first meeting came to nothing stay on the relay no longer than until the next, however often its way is probed meanwhile; and those that cannot do
+/// better meet ever more seldom.
+#[test]
+fn a_relay_is_left_at_the_next_meeting_and_meetings_go_on_while_it_is_not() {
+    let mut world = World::with(60, &["port-cone", "masquerade"]);
+    world.meetings = false;
+    world.allow_relaying(0, 1_000_000_000);
+    let way = world.relay(3, 4, &[0]);
+    world.want(3, 4);
+    give(&mut world, &[way]);
+    assert!(world.until(Duration::from_secs(5), |world| world.relayed(3, 4)));
+    world.meetings = true;
+    use_for(&mut world, Duration::from_secs(50));
+    assert!(world.direct(3, 4), "{:#?} {:#?}", world.paths(3, 4), world.paths(4, 3));
+
+    let mut world = World::with(61, &["symmetric-random", "symmetric-random"]);
+    world.allow_relaying(0, 1_000_000_000);
+    let way = world.relay(3, 4, &[0]);
+    world.want(3, 4);
+    give(&mut world, &[way]);
+    use_for(&mut world, Duration::from_secs(600));
+    let start = world.start;
+    for host in [3, 4] {
+        let events = world.hosts[host].events.iter();
+        let wanted = events
+            .filter(|(_, event)| matches!(event, Event::MeetWanted { .. }))
+            .map(|(at, _)| (*at - start).as_secs());
+        let wanted: Vec<u64> = wanted.collect();
+        assert!((3..8).contains(&wanted.len()), "in ten minutes: {wanted:?}");
     }
 }
 

@@ -11,7 +11,7 @@ pub enum NatKind {
     Unknown,
     /// Members see an address of this host's own.
     None,
-    /// All members see the same address and port.
+    /// Members on two addresses and more see the same address and port.
     EndpointIndependent,
     /// Members on other addresses see other ports, those on one address the same.
     AddressDependent,
@@ -87,11 +87,15 @@ fn kind(seen: &[Seen], beyond: &[Seen]) -> NatKind {
     let newest = |target: SocketAddr| beyond.iter().rev().find(|seen| seen.target == target);
     let targets: Vec<Seen> =
         beyond.iter().filter(|seen| newest(seen.target) == Some(seen)).copied().collect();
-    let elsewhere = targets.iter().any(|seen| seen.target.ip() != first.target.ip());
     let pairs = || targets.iter().enumerate().flat_map(|(n, a)| targets[n + 1..].iter().map(move |b| (a, b)));
+    // A port that one destination alone sees says nothing against that: a NAT that keeps ports gives another where the pair of them is taken, as by a
+    // peer's early packet (`schedule`).
+    if pairs().any(|(a, b)| a.target.ip() != b.target.ip() && a.outside == b.outside) {
+        return NatKind::EndpointIndependent;
+    }
     let mut on_one_address = pairs().filter(|(a, b)| a.target.ip() == b.target.ip());
-    if pairs().all(|(a, b)| a.outside == b.outside) {
-        return if elsewhere { NatKind::EndpointIndependent } else { NatKind::Unknown };
+    if targets.iter().all(|seen| seen.outside == first.outside) {
+        return NatKind::Unknown;
     }
     let same_there = on_one_address.next().is_some_and(|(a, b)| a.outside == b.outside);
     if same_there && on_one_address.all(|(a, b)| a.outside == b.outside) {
@@ -167,6 +171,12 @@ mod tests {
         assert_eq!(
             kind(&[(a, "198.51.100.1:7"), (a2, "198.51.100.1:9"), (b, "198.51.100.1:8")]),
             NatKind::AddressAndPortDependent
+        );
+        let c = "192.0.2.3:1";
+        assert_eq!(
+            kind(&[(c, "198.51.100.1:9"), (a, "198.51.100.1:7"), (b, "198.51.100.1:7")]),
+            NatKind::EndpointIndependent,
+            "the pair of ports towards one was taken"
         );
         // A member beside us sees our own address; that says nothing of the NAT.
         assert_eq!(

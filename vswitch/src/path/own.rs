@@ -1,6 +1,7 @@
 //! This host's own side: its addresses, what members see of it, the members that are asked, the interval of keep-alives.
 
 use std::{
+    cmp::Reverse,
     collections::VecDeque,
     net::SocketAddr,
     time::{Duration, Instant},
@@ -200,11 +201,21 @@ impl Own {
                 observed.push((seen.outside, *by));
             }
         }
+        // What most see, and then the newest: one member alone may see a port that is for its eyes only.
+        observed.sort_by_key(|(outside, _)| Reverse(self.seen_by(*outside)));
         if let Some(fresh) = self.fresh {
             // Not the first, which is where everybody else is to probe.
             observed.insert(observed.len().min(1), fresh);
         }
         LocalPaths { local: self.local.clone(), observed, mapped: self.mapped.clone(), nat: self.nat() }
+    }
+
+    /// How many destinations see this host there now.
+    fn seen_by(&self, outside: SocketAddr) -> usize {
+        let newest =
+            |place: usize, target| self.seen.range(place + 1..).all(|newer| newer.seen.target != target);
+        let there = self.seen.iter().enumerate().filter(|(_, old)| old.seen.outside == outside);
+        there.filter(|(place, old)| newest(*place, old.seen.target)).count()
     }
 
     fn changed(&mut self, now: Instant) {
@@ -259,6 +270,26 @@ mod tests {
         assert!(!own.take_news(now), "not at once again");
         assert!(own.take_news(now + Duration::from_secs(1)));
         assert!(!own.take_news(now + Duration::from_secs(2)), "nothing new");
+    }
+
+    #[test]
+    fn a_port_that_one_alone_sees_is_told_behind_the_one_that_most_see() {
+        let now = testing::now();
+        let mut own = Own::new(now);
+        own.set_local(now, vec!["10.0.0.2:7".parse().unwrap()]);
+        let outside = |port| SocketAddr::from(([198, 51, 100, 1], port));
+        for (target, port) in [(1, 7), (2, 7), (3, 900)] {
+            let seen = Seen { target: SocketAddr::from(([192, 0, 2, target], 1)), outside: outside(port) };
+            own.note(now, HostId::random(), seen);
+        }
+        let observed = |own: &Own| own.paths().observed.into_iter().map(|(at, _)| at).collect::<Vec<_>>();
+        assert_eq!(observed(&own), [outside(7), outside(900)]);
+        // The NAT has forgotten all and gives another.
+        for target in [1, 2] {
+            let seen = Seen { target: SocketAddr::from(([192, 0, 2, target], 1)), outside: outside(8) };
+            own.note(now, HostId::random(), seen);
+        }
+        assert_eq!(observed(&own), [outside(8), outside(900), outside(7)]);
     }
 
     #[test]

@@ -276,8 +276,6 @@ impl Worker {
         let mut runs = 0;
         while runs < RUNS_PER_TURN {
             let asked = self.asked;
-            // What comes while this turn lasts may be sealed with keys that were agreed in it.
-            self.routes.refresh();
             let taken = self.receive_once(now, socket, asked);
             self.deliver(now);
             self.asked = if taken < asked { taken.max(RUNS_ASKED_MIN) } else { RECEIVE_MAX.min(2 * asked) };
@@ -303,6 +301,8 @@ impl Worker {
                 return shared.refusals.cut_by_kernel.one();
             }
             let from = Origin { socket: id.known_as(), address: received.from, token: None };
+            // After it came: it may be sealed with keys that were agreed meanwhile, or sent from where a probe has just been answered.
+            routes.refresh();
             ingress.receive(now, routes.value(), from, buffer, received.stride, |arrived| {
                 let taken = match arrived {
                     Arrived::Frame { peer, network, start: at, frame, partial } => {

@@ -25,7 +25,7 @@ use crate::{
 /// One leg as workers see it.
 #[derive(Debug)]
 struct Way {
-    /// Every address that the sender is known to have: it chooses among them for itself.
+    /// Every address where the sender is: it chooses among them for itself.
     from: Vec<Via>,
     to: Option<Via>,
     header: [u8; RELAYED_BYTES],
@@ -194,10 +194,11 @@ impl Relays {
         !self.legs.is_empty()
     }
 
-    /// What workers forward by, if it changed; `ways` says where a host is, the way to send first, and `line` what bounds the link to it.
+    /// What workers forward by, if it changed; `sources` says from where a host sends, `way` where it is reached, and `line` what bounds the link to it.
     pub(super) fn take_table(
         &mut self,
-        ways: impl Fn(PeerIndex) -> Vec<Via>,
+        sources: impl Fn(PeerIndex) -> Vec<Via>,
+        way: impl Fn(PeerIndex) -> Option<Via>,
         line: impl Fn(PeerIndex) -> Option<Arc<Line>>,
     ) -> Option<RelayTable> {
         if !std::mem::take(&mut self.changed) {
@@ -206,8 +207,8 @@ impl Relays {
         let ways = self.legs.iter().map(|(token, leg)| {
             let onward = if leg.onward.is_some() { Onward::Relay } else { Onward::End };
             let header = relayed_header(onward, leg.tokens.outgoing);
-            let to = ways(leg.to).first().copied();
-            (*token, Way { from: ways(leg.from), to, header, until: leg.until, line: line(leg.to) })
+            let (from, to) = (sources(leg.from), way(leg.to));
+            (*token, Way { from, to, header, until: leg.until, line: line(leg.to) })
         });
         Some(RelayTable { ways: ways.collect(), cap: self.cap.clone() })
     }
@@ -239,7 +240,7 @@ mod tests {
         (number < 9).then(|| Via::direct(([192, 0, 2, number], 9).into()))
     }
 
-    fn ways(peer: PeerIndex) -> Vec<Via> {
+    fn sources(peer: PeerIndex) -> Vec<Via> {
         let other = Via::direct(([198, 51, 100, 1], 9).into());
         way(peer).into_iter().chain((peer == testing::peer(1)).then_some(other)).collect()
     }
@@ -259,7 +260,7 @@ mod tests {
         relays.set_policy(now, policy());
         let tokens = relays.open(now, &leg(None), a, b, &mut entropy).unwrap();
         let nowhere = relays.open(now, &leg(None), a, gone, &mut entropy).unwrap();
-        let table = relays.take_table(ways, |_| None).unwrap();
+        let table = relays.take_table(sources, way, |_| None).unwrap();
         let counters = RelayCounters::default();
         let from = Origin::direct(([192, 0, 2, 1], 9).into());
         let elsewhere = Origin::direct(([192, 0, 2, 3], 9).into());
@@ -296,7 +297,7 @@ mod tests {
         let mut relays = Relays::new();
         relays.set_policy(now, policy());
         let tokens = relays.open(now, &leg(None), testing::peer(1), testing::peer(2), &mut entropy).unwrap();
-        let table = relays.take_table(ways, |_| None).unwrap();
+        let table = relays.take_table(sources, way, |_| None).unwrap();
         let counters = RelayCounters::default();
         let from = Origin::direct(([192, 0, 2, 1], 9).into());
         let mut passed = 0;
@@ -320,8 +321,9 @@ mod tests {
         relays.set_policy(now, RelayPolicy { rate_bits_per_s_max: 8_000_000_000, ..policy() });
         let tokens = relays.open(now, &leg(None), testing::peer(1), testing::peer(2), &mut entropy).unwrap();
         let slow = Arc::new(Line::new(now, 80_000_000));
-        let table =
-            relays.take_table(ways, |peer| (peer == testing::peer(2)).then(|| Arc::clone(&slow))).unwrap();
+        let table = relays
+            .take_table(sources, way, |peer| (peer == testing::peer(2)).then(|| Arc::clone(&slow)))
+            .unwrap();
         let counters = RelayCounters::default();
         let from = Origin::direct(([192, 0, 2, 1], 9).into());
         let forward = || table.forward(now, &from, &mut run(tokens.incoming, 100_000), 1000, &counters);
@@ -360,7 +362,7 @@ mod tests {
         assert_eq!(relays.counts(), (1, 2), "the one begun anew goes on");
         relays.remove_peer(peer(2));
         assert_eq!(relays.counts(), (0, 0));
-        relays.take_table(ways, |_| None).unwrap();
-        assert!(relays.take_table(ways, |_| None).is_none(), "nothing changed");
+        relays.take_table(sources, way, |_| None).unwrap();
+        assert!(relays.take_table(sources, way, |_| None).is_none(), "nothing changed");
     }
 }

@@ -484,8 +484,9 @@ impl Paths {
     /// What workers forward by, if it changed since the last time.
     pub(crate) fn take_table(&mut self) -> Option<RelayTable> {
         let (peers, lines) = (&self.peers, &self.lines);
-        let ways = |peer| peers.get(&peer).map(Peer::direct_ways).unwrap_or_default();
-        self.relays.take_table(ways, |peer| lines.get(&peer).cloned())
+        let sources = |peer| peers.get(&peer).map(Peer::sources).unwrap_or_default();
+        let way = |peer| peers.get(&peer).and_then(Peer::way);
+        self.relays.take_table(sources, way, |peer| lines.get(&peer).cloned())
     }
 
     // ── time and outputs ──
@@ -550,9 +551,9 @@ impl Paths {
     fn with(&mut self, now: Instant, index: PeerIndex, act: impl FnOnce(&mut Peer, &mut Shared, Instant)) {
         let Some(peer) = self.peers.get_mut(&index) else { return };
         let legs = self.relays.any();
-        let (before, were) = (peer.way(), legs.then(|| peer.direct_ways()));
+        let (before, were) = (peer.way(), legs.then(|| peer.sources()));
         act(peer, &mut self.shared, now);
-        let (after, are) = (peer.way(), legs.then(|| peer.direct_ways()));
+        let (after, are) = (peer.way(), legs.then(|| peer.sources()));
         if std::mem::take(&mut peer.changed) {
             self.changed.insert(index);
         }

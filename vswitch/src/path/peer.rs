@@ -401,19 +401,23 @@ impl Peer {
         }
     }
 
-    /// A link that has a way through this relay is not answered, maybe because this host is seen elsewhere than before: the relay is told that it is where this
-    /// probe comes from, before anything that it would refuse to forward.
+    /// A link that has a way through this relay is not answered, maybe because this host is seen elsewhere than before: a probe shows the relay where, before
+    /// anything that it would refuse to forward. What it knows already it keeps, since nothing may have changed.
     pub(super) fn suspect_way(&mut self, shared: &mut Shared, now: Instant) {
         if now < self.told_until {
             return;
         }
         self.told_until = now + CALM;
-        match self.chosen_place() {
-            Some(place) => {
-                self.probe(shared, now, place, self.says_moved(), None);
-                self.herald = Some(Herald { moved: true, tries: 1, next: now + HERALD_EVERY });
-            }
-            None => self.ask(shared, now),
+        let works = |place: &usize| self.tracks[*place].direct() && self.tracks[*place].alive();
+        let working: Vec<usize> = (0..self.tracks.len()).filter(works).collect();
+        if working.is_empty() {
+            return self.ask(shared, now);
+        }
+        for place in working {
+            self.probe(shared, now, place, ProbeFlags::default(), None);
+        }
+        if self.herald.is_none() {
+            self.herald = Some(Herald { moved: false, tries: 1, next: now + HERALD_EVERY });
         }
     }
 
@@ -556,10 +560,18 @@ impl Peer {
 
     /// Every way to the host itself that works, the best first.
     pub(super) fn direct_ways(&self) -> Vec<Via> {
+        self.stations(Track::alive)
+    }
+
+    /// Where what the host itself sends may come from. As soon as its probe is answered it may send there, and this host hears of that a moment later only.
+    pub(super) fn sources(&self) -> Vec<Via> {
+        self.stations(Track::is_peers)
+    }
+
+    fn stations(&self, fit: impl Fn(&Track) -> bool) -> Vec<Via> {
         let best = self.way();
-        let working =
-            self.tracks.iter().filter(|track| track.direct() && track.alive()).map(|track| track.via);
-        best.into_iter().chain(working.filter(|via| Some(*via) != best)).collect()
+        let fit = self.tracks.iter().filter(|track| track.direct() && fit(track)).map(|track| track.via);
+        best.into_iter().chain(fit.filter(|via| Some(*via) != best)).collect()
     }
 
     pub(super) fn ways(&self) -> Ways {

@@ -75,6 +75,8 @@ pub(super) struct Track {
     answers: u32,
     loss: f32,
     heard: Option<Instant>,
+    /// The peer's probe came by it since it last failed.
+    arrives: bool,
     answered: Option<Instant>,
     sent: u32,
     last_sent: Option<Instant>,
@@ -93,6 +95,7 @@ impl Track {
             answers: 0,
             loss: 0.0,
             heard: None,
+            arrives: false,
             answered: None,
             sent: 0,
             last_sent: None,
@@ -105,6 +108,11 @@ impl Track {
 
     pub(super) fn direct(&self) -> bool {
         !matches!(self.kind, Kind::Relay { .. })
+    }
+
+    /// Whether what comes by it is the peer's: it works, or the peer's own probe came and the way back is being tried.
+    pub(super) fn is_peers(&self) -> bool {
+        self.alive() || self.arrives && self.is_being_tried()
     }
 
     /// Whether it leads to an IPv4 address of the wide network.
@@ -240,6 +248,7 @@ impl Track {
     /// Only towards us is it proved to work.
     pub(super) fn arrived(&mut self, now: Instant) {
         self.heard = Some(now);
+        self.arrives = true;
     }
 
     /// A round trip measured inside the session that goes this way.
@@ -263,13 +272,13 @@ impl Track {
         }
         match self.phase {
             Phase::Alive if self.missed >= MISSES_MAX => {
-                self.phase = Phase::Unanswered;
+                self.give_up();
                 true
             }
             Phase::Burst(burst)
                 if burst.next_at().is_none() && self.asked.iter().all(|asked| asked.missed) =>
             {
-                self.phase = Phase::Unanswered;
+                self.give_up();
                 false
             }
             _ => false,
@@ -278,6 +287,7 @@ impl Track {
 
     /// It is taken for dead without waiting for more probes.
     pub(super) fn give_up(&mut self) {
+        self.arrives = false;
         self.phase = Phase::Unanswered;
     }
 

@@ -146,7 +146,7 @@ mod tests {
         HostId,
         entropy::Entropy,
         link::{Now, RefusalCounters},
-        path::{Candidate, Need, PathOutput, Paths},
+        path::{Candidate, Need, PathOutput, Paths, RelayLeg, RelayPolicy, relayed::LEG_LIFE_MAX},
         session::{SharedSecret, StaticSecret},
         testing,
     };
@@ -218,6 +218,49 @@ mod tests {
             hear(&mut here, ways[1]);
             assert_eq!(here.peers[&peer].suspicion.is_some(), doubted, "{need:?}");
         }
+    }
+
+    /// A host with two addresses sends from the other as soon as the relay has answered there; the relay hears a moment later that its own probe arrived.
+    #[test]
+    fn a_relay_takes_what_comes_from_where_it_has_answered_its_host() {
+        let (mut now, from, to) = (testing::now(), testing::peer(1), testing::peer(2));
+        let (mut here, mut there) = (paths(now, 1, 2), paths(now, 2, 1));
+        let other = HostId::random();
+        here.set_peer(now, to, other, &StaticSecret::new([3; 32]).public());
+        let policy =
+            RelayPolicy { enabled: true, rate_bits_per_s_max: 1_000_000_000, peers_max: 2, tokens_max: 1 };
+        here.set_relay(now, policy);
+        let leg = RelayLeg { from: here.peers[&from].host, to: other, onward: None, expires: LEG_LIFE_MAX };
+        let token = here.relay_open(now, &leg).unwrap().incoming;
+        let origins =
+            ["203.0.113.1:8", "203.0.113.2:8"].map(|address| Origin::direct(address.parse().unwrap()));
+        for origin in [origins[1], Origin::direct("203.0.113.9:8".parse().unwrap())] {
+            here.with(now, to, |peer, shared, now| peer.heard(shared, now, origin));
+        }
+        here.with(now, from, |peer, shared, now| peer.heard(shared, now, origins[0]));
+        let goes_on = |here: &mut Paths, now| {
+            let Some(table) = here.take_table() else { return [None; 2] };
+            let mut run = crate::wire::relayed_header(crate::wire::Onward::End, token).to_vec();
+            run.resize(200, 1);
+            let counters = crate::link::RelayCounters::default();
+            origins
+                .map(|origin| Some(table.forward(now, &origin, &mut run.clone(), 200, &counters).is_some()))
+        };
+        assert_eq!(goes_on(&mut here, now), [Some(true), Some(false)], "another host's address");
+        there.set_candidates(now, from, &[Candidate::local("198.51.100.2:9".parse().unwrap())], None);
+        there.set_need(now, from, Need::Wanted);
+        there.handle_timeout(now);
+        here.handle_probe(now, from, origins[1], &sent(&mut there));
+        assert_eq!(goes_on(&mut here, now), [Some(true); 2]);
+        // The way back does not work.
+        while let Some(next) =
+            here.poll_timeout().filter(|next| *next < testing::now() + Duration::from_secs(20))
+        {
+            now = next;
+            here.handle_timeout(now);
+            here.with(now, from, |peer, shared, now| peer.heard(shared, now, origins[0]));
+        }
+        assert_eq!(goes_on(&mut here, now), [Some(true), Some(false)]);
     }
 
     #[test]

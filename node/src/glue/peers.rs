@@ -19,8 +19,8 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use consort_overlay::{HostId, Overlay, PeerState, PeerStatus};
-use consort_vswitch::path::{CANDIDATES_MAX, Candidate, CandidateKind, RelayedPath};
-use consort_vswitch::{DataPlane, PeerConfig};
+use consort_vswitch::path::{CANDIDATES_MAX, Candidate, CandidateKind, PathView, PeerPaths, RelayedPath};
+use consort_vswitch::{DataPlane, LinkState, PeerConfig, Snapshot};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinError, JoinSet};
 
@@ -312,12 +312,18 @@ impl Peers {
         self.set_peer(host, &known);
     }
 
-    /// Whom the topology does not allow a direct path any more keeps it until there was time to find another.
+    /// A link on a direct path that the topology does not allow any more keeps it until there was time to find another.
     fn note_leaving(&mut self, now: Instant) {
         let ways = &self.ways;
         self.leaving.retain(|host, _| !ways.allows_direct(*host));
-        for host in self.direct.iter().filter(|host| !ways.allows_direct(**host)) {
-            self.leaving.entry(*host).or_insert(now + LEAVING);
+        let forbidden = |host: &HostId| self.direct.contains(host) && !ways.allows_direct(*host);
+        let Snapshot { links, paths, .. } = self.data.snapshot();
+        let is_up =
+            |host: &HostId| links.iter().any(|link| link.peer == *host && link.state == LinkState::Up);
+        let goes_directly = |paths: &&PeerPaths| matches!(paths.chosen, Some(PathView::Direct { .. }));
+        let direct = paths.peers.iter().filter(goes_directly).map(|paths| paths.peer);
+        for host in direct.filter(forbidden).filter(is_up) {
+            self.leaving.entry(host).or_insert(now + LEAVING);
         }
     }
 

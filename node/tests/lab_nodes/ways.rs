@@ -2,6 +2,7 @@
 //! measured by `consort bench relay`.
 
 use std::collections::BTreeSet;
+use std::fmt::Write;
 
 use consort_node::bench::relay::field::{Field, UNCAPPED};
 use consort_node::control::api::{Operators, Reach, TopologyState, Traffic};
@@ -96,7 +97,7 @@ in_lab! {
         field.direct("h1", "h2").await.unwrap();
         numbered.goes_on().await.unwrap();
         let (sent, missing) = numbered.end().unwrap();
-        assert!(missing.is_empty(), "{missing:?} of {sent}");
+        assert!(missing.is_empty(), "{missing:?} of {sent}\n{}", counts(&field).await);
     }
 }
 
@@ -217,6 +218,20 @@ in_lab! {
         .unwrap();
         assert_eq!(field.hops("h1", "h3").await.unwrap(), None);
     }
+}
+
+/// What every node counted, for who looks where frames went.
+async fn counts(field: &Field) -> String {
+    let mut words = String::new();
+    for name in field.ids.keys() {
+        let client = field.crew.client(name).unwrap();
+        for path in ["/v1/reach", "/v1/peers", "/v1/nets/pair"] {
+            // One that is not on the network says so.
+            let said = client.get::<serde_json::Value>(path).await;
+            writeln!(words, "{name} {path}: {said:?}").unwrap();
+        }
+    }
+    words
 }
 
 /// What the hub refused to forward for this reason.

@@ -17,22 +17,24 @@
 //! # A host that lost its state
 //! hears its own claims from others. One that it does not know it answers by *left*, one that is newer than its own by a newer one.
 
+mod kept;
+mod wish;
+
 use std::collections::{BTreeMap, VecDeque};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use consort_overlay::{HostId, OverlayKey};
-use consort_scheduler::slice::id::Name;
-use consort_vswitch::{MacAddr, NetworkId};
+use consort_vswitch::NetworkId;
 use libp2p_identity::Keypair;
-use serde::{Deserialize, Serialize};
 
-use super::directory::{
-    CLAIM_LIFETIME_S, Directory, Item, NETWORKS_MAX, NETWORKS_PER_CREATOR_MAX, Taken, is_over,
-};
-use super::heard::{self, Heard};
+use super::directory::{CLAIM_LIFETIME_S, Directory, Item, NETWORKS_MAX, NETWORKS_PER_CREATOR_MAX, Taken};
+use super::heard::Heard;
 use super::prefix::Prefix;
 use super::seats::{Seat, choose, choose_ipv4_prefix, mac_of, settle, taken};
-use super::statement::{Claim, Definition, Draft, Ipv6Wish, Refusal, Signed, Standing, Statement};
+use super::statement::{Claim, Definition, Draft, Ipv6Wish, Refusal, Standing, Statement};
+
+use kept::Kept;
+pub use wish::{CreateRefusal, JoinRefusal, JoinWish, NetworkWish, Place, Wish};
 
 /// How often a claim is renewed.
 pub const RENEW_AFTER_S: u64 = CLAIM_LIFETIME_S / 3;
@@ -69,103 +71,6 @@ pub enum Output {
     Changed(NetworkId),
 }
 
-/// Addresses of one IP version that the creator of a network wishes.
-#[derive(Debug, Clone, Copy, Default, PartialEq, Eq)]
-pub enum Wish {
-    /// Chosen.
-    #[default]
-    Auto,
-    /// None.
-    Off,
-    /// This prefix.
-    Given(Prefix),
-}
-
-/// A network that is wanted.
-#[derive(Debug, Clone)]
-pub struct NetworkWish {
-    /// Its name.
-    pub name: Name,
-    /// IPv4.
-    pub ipv4: Wish,
-    /// IPv6.
-    pub ipv6: Wish,
-    /// The largest payload of a frame.
-    pub mtu: u16,
-}
-
-/// Why no network is made.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum CreateRefusal {
-    /// The name is taken.
-    #[error("there is a network of that name already")]
-    NameTaken(NetworkId),
-    /// Every private prefix is in use.
-    #[error("every private IPv4 prefix is in use on this host or by other networks")]
-    NoPrefixFree,
-    /// Another network known here has some of the addresses.
-    #[error("{0} has some of these addresses")]
-    PrefixTaken(Name, Prefix),
-    /// See [`NETWORKS_MAX`].
-    #[error("{NETWORKS_MAX} networks are known already")]
-    TooMany,
-    /// See [`NETWORKS_PER_CREATOR_MAX`].
-    #[error("this host has made {NETWORKS_PER_CREATOR_MAX} networks that are not forgotten yet")]
-    TooManyOfThisHost,
-}
-
-/// How this host wants to be on a network.
-#[derive(Debug, Clone)]
-pub struct JoinWish {
-    /// The IPv4 address; chosen if absent.
-    pub ipv4: Option<Ipv4Addr>,
-    /// Whether this host speaks IPv6.
-    pub speaks_ipv6: bool,
-    /// The device's name.
-    pub device: String,
-}
-
-/// A place on a network that is free as far as is known here; [`Core::join`] takes it.
-#[derive(Debug, Clone, PartialEq, Eq)]
-pub struct Place {
-    /// The network.
-    pub network: NetworkId,
-    /// The device's name.
-    pub device: String,
-    /// The MAC address.
-    pub mac: MacAddr,
-    /// The IPv4 address.
-    pub ipv4: Option<Ipv4Addr>,
-    /// The IPv6 address.
-    pub ipv6: Option<Ipv6Addr>,
-}
-
-/// Why this host cannot be on a network as wished.
-#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
-pub enum JoinRefusal {
-    /// It is on it.
-    #[error("this host is on the network already")]
-    Already,
-    /// See [`JOINED_MAX`].
-    #[error("this host is on {JOINED_MAX} networks already")]
-    TooMany,
-    /// The network has no IPv4 addresses.
-    #[error("the network has no IPv4 addresses")]
-    NoIpv4,
-    /// Not one of its addresses.
-    #[error("it is not an address for a host in {0}")]
-    Outside(Prefix),
-    /// Another host has it.
-    #[error("{0} has it")]
-    AddressTaken(HostId),
-    /// All addresses are taken.
-    #[error("every address of {0} is taken")]
-    Full(Prefix),
-    /// Nobody knows the network any more.
-    #[error("the network is not known any more")]
-    Unknown,
-}
-
 /// This host's part in a network.
 #[derive(Debug, Clone)]
 pub struct Own {
@@ -175,14 +80,6 @@ pub struct Own {
     pub device: String,
     /// What the user should know, the latest last.
     pub notices: Vec<String>,
-}
-
-/// What is kept of [`Own`].
-#[derive(Serialize, Deserialize)]
-struct Kept {
-    definition: Signed,
-    claim: Signed,
-    device: String,
 }
 
 /// The core.
@@ -212,65 +109,6 @@ impl Core {
             outputs: VecDeque::new(),
             refused: BTreeMap::new(),
         }
-    }
-
-    /// Takes up what was kept; gives the keys of what is of another overlay, or of no use, and is forgotten.
-    pub fn restore(&mut self, now: Now, kept: Vec<(String, Vec<u8>)>) -> Vec<String> {
-        let mut useless = Vec::new();
-        // Claims come after the networks they are about.
-        let (claims, networks): (Vec<_>, Vec<_>) =
-            kept.into_iter().partition(|(key, _)| key.starts_with(HEARD));
-        for (key, bytes) in networks.into_iter().chain(claims) {
-            let taken = if key.starts_with(MADE) {
-                self.restore_made(&bytes)
-            } else if key.starts_with(HEARD) {
-                self.restore_heard(now, &bytes)
-            } else {
-                self.restore_joined(now, &bytes)
-            };
-            if taken.is_err() {
-                self.outputs.push_back(Output::Keep { key: key.clone(), value: None });
-                useless.push(key);
-            }
-        }
-        useless
-    }
-
-    fn restore_made(&mut self, bytes: &[u8]) -> Result<(), Refusal> {
-        let definition = Definition::open(self.overlay, Signed::decode(bytes)?)?;
-        self.directory.put_network(definition);
-        Ok(())
-    }
-
-    fn restore_joined(&mut self, now: Now, bytes: &[u8]) -> Result<(), Refusal> {
-        let (kept, []) = postcard::take_from_bytes::<Kept>(bytes).map_err(|_| Refusal::Malformed)? else {
-            return Err(Refusal::Malformed);
-        };
-        let definition = Definition::open(self.overlay, kept.definition)?;
-        let claim = Claim::read(kept.claim)?;
-        claim.verify(self.overlay)?;
-        if claim.network() != definition.id || claim.said.host != self.me || !claim.is_joined() {
-            return Err(Refusal::Malformed);
-        }
-        let id = definition.id;
-        self.directory.put_network(definition);
-        self.own.insert(id, Own { claim, device: kept.device, notices: Vec::new() });
-        self.renew(now, id);
-        Ok(())
-    }
-
-    /// Who was on this host's networks in its earlier life; claims that are over by now are left out.
-    fn restore_heard(&mut self, now: Now, bytes: &[u8]) -> Result<(), Refusal> {
-        for claim in heard::read(bytes)? {
-            if claim.said.host == self.me || !self.own.contains_key(&claim.network()) {
-                return Err(Refusal::NetworkUnknown);
-            }
-            claim.verify(self.overlay)?;
-            if !is_over(&claim, now.seconds()) {
-                self.directory.put_claim(claim);
-            }
-        }
-        Ok(())
     }
 
     /// What is known.

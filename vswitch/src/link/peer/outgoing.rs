@@ -27,7 +27,7 @@ impl Link {
     ) {
         match self.channels.get(&network).map_or(Sendable::No, Channel::sendable) {
             Sendable::No => self.counters.no_grant_sent.one(),
-            Sendable::Open { until, .. } if self.up && now < until => {
+            Sendable::Open { until, .. } if self.sends() && now < until => {
                 shared.outputs.push_back(Output::Release { peer: self.peer, network, frames: vec![frame] });
             }
             Sendable::Open { .. } | Sendable::Waiting if shared.held_bytes + frame.len() > HELD_BYTES_MAX => {
@@ -36,8 +36,15 @@ impl Link {
             Sendable::Open { .. } | Sendable::Waiting => {
                 self.counters.held.one();
                 self.counters.held_dropped.add(self.hold.push(now, network, frame));
+                // Its path may be gone, and another is looked for only while it is used.
+                self.handle_woken(now);
             }
         }
+    }
+
+    /// Whether there is a session, and a way for what it seals: as workers see it.
+    pub(super) fn sends(&self) -> bool {
+        self.up && self.via.is_some() && self.slots.current().is_some()
     }
 
     /// Bytes of frames held for the link.
@@ -54,7 +61,7 @@ impl Link {
 
     pub(super) fn release(&mut self, shared: &mut Shared, network: NetworkId) {
         let open = matches!(self.channels.get(&network).map(Channel::sendable), Some(Sendable::Open { .. }));
-        if self.up && open {
+        if self.sends() && open {
             let frames = self.hold.take(network);
             if !frames.is_empty() {
                 shared.outputs.push_back(Output::Release { peer: self.peer, network, frames });

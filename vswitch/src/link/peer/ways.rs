@@ -61,13 +61,20 @@ impl Link {
             return;
         }
         self.changed = true;
-        if let Some(before) = before {
-            self.counters.roamed.one();
-            // What the new path takes is not known, and confirmations of the old one say nothing of it.
-            self.probes.clear();
-            self.mtu.restart(now);
-            if before.address != via.address {
-                shared.tell(Event::Roamed { peer: self.host, from: before.address, to: via.address });
+        // What the new path takes is not known, and confirmations of the old one say nothing of it.
+        self.probes.clear();
+        self.mtu.restart(now);
+        match before {
+            Some(before) => {
+                self.counters.roamed.one();
+                if before.address != via.address {
+                    shared.tell(Event::Roamed { peer: self.host, from: before.address, to: via.address });
+                }
+            }
+            // What was held while there was none.
+            None => {
+                let networks: Vec<_> = self.channels.keys().copied().collect();
+                networks.into_iter().for_each(|network| self.release(shared, network));
             }
         }
     }

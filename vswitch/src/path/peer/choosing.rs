@@ -39,7 +39,10 @@ impl Peer {
                 self.choose(shared, now, place, reason);
             }
             None if current.is_none() && reason == PathReason::Withdrawn && self.reason.take().is_some() => {
-                self.tell(shared, PathReason::Withdrawn);
+                // Node looks for another at once: a relay's place is not for links that nobody wants.
+                if self.need >= Need::Wanted {
+                    self.tell(shared, PathReason::Withdrawn);
+                }
             }
             None => {}
         }

@@ -226,6 +226,8 @@ fn the_topologys_word_keeps_a_link_off_direct_ways() {
     let direct = |sent: &&super::world::Sent| sent.host >= 3 && between.contains(&sent.to);
     assert_eq!(world.sent.iter().filter(direct).count(), 0);
     let peer = world.hosts[4].peer;
+    world.frame(3, 4, &[0; 100]);
+    world.run(Duration::from_millis(10));
     world.hosts[3].links.set_relayed(world.now, peer, &[]);
     world.run(Duration::from_millis(10));
     assert_eq!(world.paths(3, 4).chosen, None);
@@ -233,4 +235,36 @@ fn the_topologys_word_keeps_a_link_off_direct_ways() {
         world.hosts[3].events.last(),
         Some((_, Event::PathChanged { path: None, reason: PathReason::Withdrawn, .. }))
     ));
+}
+
+/// Node would ask relays for a way, and their owners let few hosts at once use them.
+#[test]
+fn the_path_of_a_link_at_rest_is_withdrawn_in_silence() {
+    let mut world = World::with(42, &["public", "public"]);
+    world.want(3, 4);
+    assert!(world.until(Duration::from_secs(5), |world| world.direct(3, 4)));
+    world.run(Duration::from_secs(300));
+    let peer = world.hosts[4].peer;
+    let withdrawn = |world: &World| {
+        world.hosts[3]
+            .events
+            .iter()
+            .filter(|(_, event)| matches!(event, Event::PathChanged { reason: PathReason::Withdrawn, .. }))
+            .count()
+    };
+    assert!(world.paths(3, 4).chosen.is_some());
+    world.hosts[3].links.set_direct(world.now, peer, false);
+    world.run(Duration::from_millis(10));
+    assert_eq!((world.paths(3, 4).chosen, withdrawn(&world)), (None, 0));
+    // A frame waits for the next one, which is looked for because it does.
+    world.frame(3, 4, &[7; 100]);
+    world.run(Duration::from_millis(500));
+    assert!(world.hosts[4].received.is_empty());
+    world.hosts[3].links.set_direct(world.now, peer, true);
+    assert!(world.until(Duration::from_secs(2), |world| !world.hosts[4].received.is_empty()));
+    assert_eq!(world.hosts[4].received[0].1, [7; 100]);
+    // One that is used is told of.
+    world.hosts[3].links.set_direct(world.now, peer, false);
+    world.run(Duration::from_millis(10));
+    assert_eq!(withdrawn(&world), 1);
 }

@@ -316,8 +316,11 @@ impl Driver {
             .condition(PeerCondition::DisconnectedAndNotDialing)
             .addresses(dial_addresses(addresses, self.config.transports))
             .build();
+        let id = options.connection_id();
         match self.swarm.dial(options) {
             Ok(()) => self.circuits.began(host, self.now()),
+            // This host listens at all of them too, as where two homes number their hosts alike: others may reach it.
+            Err(error @ DialError::NoAddresses) => self.on_dial_ended(host, id, error),
             Err(error) => self.on_dial_failed(host, &error),
         }
     }

@@ -1,7 +1,7 @@
 //! Members that cannot reach each other meet through a third: here one speaks only TCP and the other only QUIC.
 
 use crate::world::{ECHO, Node, PATIENCE, PIPE, config};
-use consort_overlay::{Event, PeerState, Transport, Transports};
+use consort_overlay::{Event, HostId, OverlayConfig, PeerState, PeerStatus, Transport, Transports};
 use tokio::io::{AsyncReadExt, AsyncWriteExt};
 
 #[tokio::test]
@@ -11,14 +11,7 @@ async fn requests_and_streams_pass_between_members_that_only_a_third_can_reach()
     let mut asked = Node::joined_to(&middle, config(Transports::Quic)).await;
     asker.until_record_of(asked.id()).await;
     let host = asked.id();
-    tokio::time::timeout(PATIENCE, async {
-        // The asked member's reservation may still be on its way.
-        while asker.overlay.connect(host).await.unwrap().is_err() {
-            tokio::task::yield_now().await;
-        }
-    })
-    .await
-    .expect("there is a circuit");
+    connect(&asker, host).await;
     let peer =
         asker.peer_until(host, "connected", |peer| matches!(peer.state, PeerState::Connected { .. })).await;
     assert!(matches!(peer.state, PeerState::Connected { transport: Transport::Relayed, .. }), "{peer:?}");
@@ -40,20 +33,52 @@ async fn requests_and_streams_pass_between_members_that_only_a_third_can_reach()
     assert_eq!(asker.overlay.call(host, ECHO.name, body.clone()).await, Ok(body));
 }
 
+/// Waits for a connection; the other's reservation may still be on its way.
+async fn connect(asker: &Node, host: HostId) {
+    tokio::time::timeout(PATIENCE, async {
+        while asker.overlay.connect(host).await.unwrap().is_err() {
+            tokio::task::yield_now().await;
+        }
+    })
+    .await
+    .expect("there is a circuit");
+}
+
+/// Waits until a host's record, as a member knows it, names members that take connections for it.
+async fn until_named(node: &mut Node, host: HostId) -> Vec<HostId> {
+    loop {
+        let record = node.overlay.record(host).await.unwrap();
+        match record.map(|record| record.relays.clone()) {
+            Some(relays) if !relays.is_empty() => return relays,
+            _ => {
+                let is_its = |event: &Event| matches!(event, Event::RecordChanged(of) if *of == host);
+                node.until("its next record", is_its).await;
+            }
+        }
+    }
+}
+
+/// As with two homes that number their hosts alike. Here it is the same number for TCP and for UDP.
+#[tokio::test]
+async fn a_member_whose_every_address_is_this_hosts_too_is_reached_through_a_third() {
+    let middle = Node::start(config(Transports::Both)).await;
+    let mut asker = Node::joined_to(&middle, config(Transports::Tcp)).await;
+    let listen = asker.overlay.listen_addrs().to_vec();
+    let asked = Node::joined_to(&middle, OverlayConfig { listen, ..config(Transports::Quic) }).await;
+    let host = asked.id();
+    until_named(&mut asker, host).await;
+    asker.overlay.connect(host).await.unwrap().expect("the first try asks for a circuit");
+    let is_connected = |peer: &PeerStatus| matches!(peer.state, PeerState::Connected { .. });
+    let peer = asker.peer_until(host, "connected", is_connected).await;
+    assert_eq!(peer.addresses, asker.overlay.listen_addrs());
+    assert!(matches!(peer.state, PeerState::Connected { transport: Transport::Relayed, .. }), "{peer:?}");
+}
+
 #[tokio::test]
 async fn a_record_names_the_members_through_which_its_host_is_reached() {
     let mut middle = Node::start(config(Transports::Both)).await;
     let asked = Node::joined_to(&middle, config(Transports::Quic)).await;
     let (host, relay) = (asked.id(), middle.id());
-    let relays = loop {
-        let record = middle.overlay.record(host).await.unwrap();
-        match record.map(|record| record.relays.clone()) {
-            Some(relays) if !relays.is_empty() => break relays,
-            _ => {
-                let is_its = |event: &Event| matches!(event, Event::RecordChanged(of) if *of == host);
-                middle.until("its next record", is_its).await;
-            }
-        }
-    };
+    let relays = until_named(&mut middle, host).await;
     assert_eq!(relays, [relay]);
 }

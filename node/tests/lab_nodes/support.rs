@@ -30,7 +30,10 @@ pub(crate) fn run(path: &str, body: impl AsyncFnOnce()) {
     });
 }
 
-/// Prints the ends of all nodes' logs when the test fails.
+/// Lines of each node's log that are printed.
+const LINES: usize = 40;
+
+/// Prints the ends of all nodes' logs when the test fails; whole ones where `CONSORT_LOG` asks for more than usual.
 struct LastWords;
 
 impl Drop for LastWords {
@@ -38,12 +41,13 @@ impl Drop for LastWords {
         if !std::thread::panicking() {
             return;
         }
+        let most = if std::env::var_os("CONSORT_LOG").is_some() { usize::MAX } else { LINES };
         for entry in std::fs::read_dir(enter::directory().unwrap()).unwrap().flatten() {
             let path = entry.path();
             if path.extension().is_some_and(|extension| extension == "log") {
                 let log = std::fs::read_to_string(&path).unwrap_or_default();
                 let lines: Vec<&str> = log.lines().collect();
-                eprintln!("--- {}\n{}", path.display(), lines[lines.len().saturating_sub(40)..].join("\n"));
+                eprintln!("--- {}\n{}", path.display(), lines[lines.len().saturating_sub(most)..].join("\n"));
             }
         }
     }

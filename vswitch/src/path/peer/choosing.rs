@@ -38,11 +38,13 @@ impl Peer {
                 };
                 self.choose(shared, now, place, reason);
             }
-            None if current.is_none() && reason == PathReason::Withdrawn && self.reason.take().is_some() => {
-                // Node looks for another at once: a relay's place is not for links that nobody wants.
-                if self.need >= Need::Wanted {
-                    self.tell(shared, PathReason::Withdrawn);
-                }
+            // Node looks for another at once: a relay's place is not for links that nobody wants.
+            None if current.is_none()
+                && reason == PathReason::Withdrawn
+                && self.reason.take().is_some()
+                && self.need >= Need::Wanted =>
+            {
+                self.tell(shared, PathReason::Withdrawn);
             }
             None => {}
         }

@@ -51,12 +51,13 @@ fn an_interrupted_demo_leaves_nothing() {
     let mut command = demo(&["--keep", "--hosts", "2", "--machines", "2"]);
     let mut demo = Running(command.stdout(Stdio::null()).stderr(Stdio::piped()).spawn().unwrap());
     let mut said = String::new();
-    let socket =
-        BufReader::new(demo.0.stderr.take().unwrap()).lines().map_while(Result::ok).find_map(|line| {
-            said.push_str(&line);
-            let (_, rest) = line.split_once("--socket ")?;
-            Some(PathBuf::from(rest.split(' ').next()?))
-        });
+    // Open to the end: it has more to say, and a demo that cannot speak ends.
+    let mut lines = BufReader::new(demo.0.stderr.take().unwrap()).lines().map_while(Result::ok);
+    let socket = lines.find_map(|line| {
+        said.push_str(&line);
+        let (_, rest) = line.split_once("--socket ")?;
+        Some(PathBuf::from(rest.split(' ').next()?))
+    });
     let Some(socket) = socket else {
         assert!(skipped("an_interrupted_demo_leaves_nothing", &said), "{said}");
         return;

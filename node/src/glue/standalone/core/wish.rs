@@ -66,7 +66,7 @@ pub struct JoinWish {
     pub device: String,
 }
 
-/// A place on a network that is free as far as is known here; [`Core::join`] takes it.
+/// A place on a network that is free as far as is known here; [`super::Core::join`] takes it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Place {
     /// The network.

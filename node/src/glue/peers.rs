@@ -318,11 +318,11 @@ impl Peers {
         self.leaving.retain(|host, _| !ways.allows_direct(*host));
         let forbidden = |host: &HostId| self.direct.contains(host) && !ways.allows_direct(*host);
         let Snapshot { links, paths, .. } = self.data.snapshot();
-        let is_up =
-            |host: &HostId| links.iter().any(|link| link.peer == *host && link.state == LinkState::Up);
+        let up: BTreeSet<HostId> =
+            links.iter().filter(|link| link.state == LinkState::Up).map(|link| link.peer).collect();
         let goes_directly = |paths: &&PeerPaths| matches!(paths.chosen, Some(PathView::Direct { .. }));
         let direct = paths.peers.iter().filter(goes_directly).map(|paths| paths.peer);
-        for host in direct.filter(forbidden).filter(is_up) {
+        for host in direct.filter(forbidden).filter(|host| up.contains(host)) {
             self.leaving.entry(host).or_insert(now + LEAVING);
         }
     }

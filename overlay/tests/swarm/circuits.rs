@@ -67,7 +67,7 @@ async fn a_member_whose_every_address_is_this_hosts_too_is_reached_through_a_thi
     let asked = Node::joined_to(&middle, OverlayConfig { listen, ..config(Transports::Quic) }).await;
     let host = asked.id();
     until_named(&mut asker, host).await;
-    asker.overlay.connect(host).await.unwrap().expect("the first try asks for a circuit");
+    connect(&asker, host).await;
     let is_connected = |peer: &PeerStatus| matches!(peer.state, PeerState::Connected { .. });
     let peer = asker.peer_until(host, "connected", is_connected).await;
     assert_eq!(peer.addresses, asker.overlay.listen_addrs());

@@ -84,9 +84,7 @@ fn kind(seen: &[Seen], beyond: &[Seen]) -> NatKind {
     let Some(first) = beyond.first() else {
         return if seen.is_empty() { NatKind::Unknown } else { NatKind::None };
     };
-    let newest = |target: SocketAddr| beyond.iter().rev().find(|seen| seen.target == target);
-    let targets: Vec<Seen> =
-        beyond.iter().filter(|seen| newest(seen.target) == Some(seen)).copied().collect();
+    let targets = newest_of_each(beyond);
     let pairs = || targets.iter().enumerate().flat_map(|(n, a)| targets[n + 1..].iter().map(move |b| (a, b)));
     // A port that one destination alone sees says nothing against that: a NAT that keeps ports gives another where the pair of them is taken, as by a
     // peer's early packet (`schedule`).
@@ -103,6 +101,14 @@ fn kind(seen: &[Seen], beyond: &[Seen]) -> NatKind {
     } else {
         NatKind::AddressAndPortDependent
     }
+}
+
+/// What each destination saw last.
+pub(super) fn newest_of_each(seen: &[Seen]) -> Vec<Seen> {
+    let is_newest =
+        |place: usize, old: &Seen| seen[place + 1..].iter().all(|newer| newer.target != old.target);
+    let newest = seen.iter().enumerate().filter(|(place, old)| is_newest(*place, old));
+    newest.map(|(_, seen)| *seen).collect()
 }
 
 fn pattern(local: &[SocketAddr], beyond: &[Seen]) -> PortPattern {

@@ -10,7 +10,7 @@ use std::{
 use super::{
     keepalive::Interval,
     local::LocalPaths,
-    nat::{NatKind, NatView, PortPattern, Seen, classify, sequence},
+    nat::{NatKind, NatView, PortPattern, Seen, classify, newest_of_each, sequence},
 };
 use crate::{HostId, switch::PeerIndex};
 
@@ -177,12 +177,15 @@ impl Own {
         self.changed(now);
     }
 
+    fn seen(&self) -> Vec<Seen> {
+        self.seen.iter().map(|old| old.seen).collect()
+    }
+
     pub(super) fn nat(&self) -> NatView {
         if self.silent_rounds > BLOCKED_AFTER {
             return NatView { kind: NatKind::Blocked, ..NatView::default() };
         }
-        let seen: Vec<Seen> = self.seen.iter().map(|old| old.seen).collect();
-        let view = classify(&self.local, &seen);
+        let view = classify(&self.local, &self.seen());
         match self.next_ports {
             Some(ports) if view.kind.is_hard() && view.ports != PortPattern::Preserving => {
                 NatView { ports, ..view }
@@ -202,20 +205,14 @@ impl Own {
             }
         }
         // What most see, and then the newest: one member alone may see a port that is for its eyes only.
-        observed.sort_by_key(|(outside, _)| Reverse(self.seen_by(*outside)));
+        let newest = newest_of_each(&self.seen());
+        let seen_by = |outside| newest.iter().filter(|seen| seen.outside == outside).count();
+        observed.sort_by_cached_key(|(outside, _)| Reverse(seen_by(*outside)));
         if let Some(fresh) = self.fresh {
             // Not the first, which is where everybody else is to probe.
             observed.insert(observed.len().min(1), fresh);
         }
         LocalPaths { local: self.local.clone(), observed, mapped: self.mapped.clone(), nat: self.nat() }
-    }
-
-    /// How many destinations see this host there now.
-    fn seen_by(&self, outside: SocketAddr) -> usize {
-        let newest =
-            |place: usize, target| self.seen.range(place + 1..).all(|newer| newer.seen.target != target);
-        let there = self.seen.iter().enumerate().filter(|(_, old)| old.seen.outside == outside);
-        there.filter(|(place, old)| newest(*place, old.seen.target)).count()
     }
 
     fn changed(&mut self, now: Instant) {

@@ -9,13 +9,20 @@ use crate::path::{PathReason, PathView};
 /// Two hosts that only a relay brings together; members 0 and 1 relay.
 fn relayed(seed: u64) -> World {
     let mut world = World::with(seed, &["symmetric-random", "symmetric-random"]);
-    world.allow_relaying(0, 1_000_000_000);
-    world.allow_relaying(1, 1_000_000_000);
-    let ways = [world.relay(3, 4, &[0]), world.relay(3, 4, &[1])];
-    world.want(3, 4);
-    give(&mut world, &ways);
-    assert!(world.until(Duration::from_secs(5), |world| world.relayed(3, 4)), "{:#?}", world.paths(3, 4));
+    relay(&mut world, &[0, 1]);
     world
+}
+
+/// Waits until the two go over one of these members, each of which relays for them.
+fn relay(world: &mut World, members: &[usize]) {
+    let way = |member: &usize| {
+        world.allow_relaying(*member, 1_000_000_000);
+        world.relay(3, 4, &[*member])
+    };
+    let ways: Vec<_> = members.iter().map(way).collect();
+    world.want(3, 4);
+    give(world, &ways);
+    assert!(world.until(Duration::from_secs(5), |world| world.relayed(3, 4)), "{:#?}", world.paths(3, 4));
 }
 
 fn give(world: &mut World, ways: &[[crate::path::RelayedPath; 2]]) {
@@ -105,11 +112,7 @@ fn from_relay_to_direct_not_a_frame_is_lost() {
     for seed in 0..5 {
         let mut world = World::with(20 + seed, &["port-cone", "masquerade"]);
         world.meetings = false;
-        world.allow_relaying(0, 1_000_000_000);
-        let way = world.relay(3, 4, &[0]);
-        world.want(3, 4);
-        give(&mut world, &[way]);
-        assert!(world.until(Duration::from_secs(5), |world| world.relayed(3, 4)));
+        relay(&mut world, &[0]);
         talk(&mut world, 0, 100);
         world.meetings = true;
         for (at, of) in [(3, 4), (4, 3)] {
@@ -132,28 +135,21 @@ fn from_relay_to_direct_not_a_frame_is_lost() {
 fn a_relay_is_left_at_the_next_meeting_and_meetings_go_on_while_it_is_not() {
     let mut world = World::with(60, &["port-cone", "masquerade"]);
     world.meetings = false;
-    world.allow_relaying(0, 1_000_000_000);
-    let way = world.relay(3, 4, &[0]);
-    world.want(3, 4);
-    give(&mut world, &[way]);
-    assert!(world.until(Duration::from_secs(5), |world| world.relayed(3, 4)));
+    relay(&mut world, &[0]);
     world.meetings = true;
     use_for(&mut world, Duration::from_secs(50));
     assert!(world.direct(3, 4), "{:#?} {:#?}", world.paths(3, 4), world.paths(4, 3));
 
     let mut world = World::with(61, &["symmetric-random", "symmetric-random"]);
-    world.allow_relaying(0, 1_000_000_000);
-    let way = world.relay(3, 4, &[0]);
-    world.want(3, 4);
-    give(&mut world, &[way]);
+    relay(&mut world, &[0]);
     use_for(&mut world, Duration::from_secs(600));
     let start = world.start;
     for host in [3, 4] {
         let events = world.hosts[host].events.iter();
-        let wanted = events
+        let wanted: Vec<u64> = events
             .filter(|(_, event)| matches!(event, Event::MeetWanted { .. }))
-            .map(|(at, _)| (*at - start).as_secs());
-        let wanted: Vec<u64> = wanted.collect();
+            .map(|(at, _)| (*at - start).as_secs())
+            .collect();
         assert!((3..8).contains(&wanted.len()), "in ten minutes: {wanted:?}");
     }
 }

@@ -23,7 +23,7 @@ use tokio::sync::{Semaphore, watch};
 
 use super::api::ErrorBody;
 use crate::failure::Failure;
-use crate::state::keys;
+use crate::state::{dir, keys};
 
 /// The largest body of a request: a slice file of a thousand machines is a tenth of it.
 pub const BODY_BYTES_MAX: usize = 256 * 1024;
@@ -119,7 +119,7 @@ impl TcpApi {
         let path = state_dir.join("api.token");
         keys::write_whole(&path, format!("{token}\n").as_bytes()).map_err(|error| {
             Failure::failed("api_token", format!("cannot write {}: {error}", path.display()))
-                .remedy("check the state directory's permissions")
+                .remedy(dir::remedy(&error))
         })?;
         Ok(Self { listener, token: token.into() })
     }

@@ -59,20 +59,27 @@ impl StateDir {
     }
 }
 
-fn unusable(path: &Path, what: &str, error: &std::io::Error) -> Failure {
-    let remedy = match error.kind() {
+/// What helps where the directory, or something in it, cannot be used.
+pub(crate) fn remedy(error: &std::io::Error) -> &'static str {
+    match error.kind() {
         ErrorKind::PermissionDenied => {
             "give its owner read and write permission, or give another --state-dir"
         }
         ErrorKind::ReadOnlyFilesystem => "give a --state-dir on a file system that can be written",
+        ErrorKind::StorageFull | ErrorKind::QuotaExceeded => {
+            "free some space on its file system, or give another --state-dir"
+        }
         ErrorKind::NotADirectory | ErrorKind::AlreadyExists => "give a directory with --state-dir",
         _ => "check the path given with --state-dir",
-    };
+    }
+}
+
+fn unusable(path: &Path, what: &str, error: &std::io::Error) -> Failure {
     Failure::failed(
         "state_dir_unusable",
         format!("cannot {what} the state directory {}: {error}", path.display()),
     )
-    .remedy(remedy)
+    .remedy(remedy(error))
 }
 
 fn lock(dir: &Path) -> Result<File, Failure> {

@@ -11,7 +11,7 @@ use std::path::Path;
 use libp2p_identity::Keypair;
 use zeroize::Zeroizing;
 
-use super::dir::StateDir;
+use super::dir::{self, StateDir};
 use crate::failure::Failure;
 
 /// Bytes of an X25519 secret (RFC 7748).
@@ -92,7 +92,7 @@ fn read_or_make(
 ) -> Result<Zeroizing<Vec<u8>>, Failure> {
     let cannot = |what: &str, error: std::io::Error| {
         Failure::failed("key_unusable", format!("cannot {what} {}: {error}", path.display()))
-            .remedy("give its owner read and write permission")
+            .remedy(dir::remedy(&error))
     };
     match std::fs::metadata(path) {
         Ok(metadata) if metadata.permissions().mode() & 0o077 != 0 => {
@@ -117,14 +117,22 @@ fn read_or_make(
 /// If the file system refuses.
 pub fn write_whole(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
     let temporary = path.with_extension("new");
-    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(&temporary)?;
-    file.write_all(bytes)?;
-    file.sync_all()?;
-    std::fs::rename(&temporary, path)?;
+    let written = write_new(&temporary, bytes).and_then(|()| std::fs::rename(&temporary, path));
+    if let Err(error) = written {
+        // Where not even this can be done it stays, and the next write takes its place.
+        let _left = std::fs::remove_file(&temporary);
+        return Err(error);
+    }
     match path.parent() {
         Some(dir) => File::open(dir)?.sync_all(),
         None => Ok(()),
     }
+}
+
+fn write_new(path: &Path, bytes: &[u8]) -> std::io::Result<()> {
+    let mut file = OpenOptions::new().write(true).create(true).truncate(true).mode(0o600).open(path)?;
+    file.write_all(bytes)?;
+    file.sync_all()
 }
 
 #[cfg(test)]
@@ -176,5 +184,20 @@ mod tests {
         let printed = format!("{keys:?}");
         assert!(printed.contains(&keys.identity.public().to_peer_id().to_string()));
         assert!(!printed.contains("secret"), "{printed}");
+    }
+
+    #[test]
+    fn what_cannot_be_written_whole_leaves_nothing() {
+        let (temporary, _dir) = state();
+        let path = temporary.path().join("a-directory-that-is-not-empty");
+        std::fs::create_dir_all(path.join("something")).unwrap();
+        write_whole(&path, b"bytes").unwrap_err();
+        assert!(!path.with_extension("new").exists());
+    }
+
+    #[test]
+    fn a_full_disk_is_no_matter_of_permissions() {
+        let full = std::io::Error::from(ErrorKind::StorageFull);
+        assert_eq!(dir::remedy(&full), "free some space on its file system, or give another --state-dir");
     }
 }

@@ -2,13 +2,14 @@
 //!
 //! Owns: durability and the version of the layout. Refuses to know what the bytes mean.
 //! Invariants: all changes of one [`Store::write`] are there after a crash, or none; they are durable when it returns. A file of a
-//! later version is refused, not guessed at.
+//! later version is refused, not guessed at. After a write that the disk refused redb takes no other: the file is opened anew then, and
+//! holds what was durable before.
 //! Sources: redb's design document (copy-on-write B-trees, two commit slots); what was measured is in design.md section 9.
 
 use std::fs::OpenOptions;
 use std::os::unix::fs::OpenOptionsExt;
-use std::path::Path;
-use std::sync::Arc;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, PoisonError, RwLock};
 
 use redb::{Database, ReadableDatabase, ReadableTable, TableDefinition};
 
@@ -64,7 +65,13 @@ pub struct Change {
 /// The open store. Clones share it.
 #[derive(Clone)]
 pub struct Store {
-    database: Arc<Database>,
+    shared: Arc<Shared>,
+}
+
+struct Shared {
+    path: PathBuf,
+    /// None where it could not be opened anew, until it can.
+    database: RwLock<Option<Database>>,
 }
 
 impl std::fmt::Debug for Store {
@@ -104,19 +111,9 @@ impl Store {
             Failure::failed("store_unusable", format!("cannot open the store {}: {error}", path.display()))
                 .remedy("restore it from a backup, or move it away to begin anew")
         };
-        let file = OpenOptions::new()
-            .read(true)
-            .write(true)
-            .create(true)
-            .truncate(false)
-            .mode(0o600)
-            .open(&path)
-            .map_err(|error| cannot(&error))?;
-        let database = Database::builder()
-            .set_cache_size(CACHE_BYTES)
-            .create_file(file)
-            .map_err(|error| cannot(&error))?;
-        let store = Self { database: Arc::new(database) };
+        let database = open_file(&path, true).map_err(|error| cannot(&error))?;
+        let store =
+            Self { shared: Arc::new(Shared { path: path.clone(), database: RwLock::new(Some(database)) }) };
         match store.read(Room::Node, VERSION_KEY)? {
             None => store.write(&[Change {
                 room: Room::Node,
@@ -140,14 +137,16 @@ impl Store {
     /// # Errors
     /// If the file cannot be read.
     pub fn read(&self, room: Room, key: &str) -> Result<Option<Vec<u8>>, StoreError> {
-        let transaction = self.database.begin_read().map_err(StoreError::when("read"))?;
-        let table = match transaction.open_table(room.table()) {
-            Ok(table) => table,
-            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
-            Err(error) => return Err(StoreError::when("read")(error)),
+        let read = |database: &Database| {
+            let transaction = database.begin_read()?;
+            let table = match transaction.open_table(room.table()) {
+                Ok(table) => table,
+                Err(redb::TableError::TableDoesNotExist(_)) => return Ok(None),
+                Err(error) => return Err(error.into()),
+            };
+            Ok(table.get(key)?.map(|guard| guard.value().to_vec()))
         };
-        let value = table.get(key).map_err(StoreError::when("read"))?;
-        Ok(value.map(|guard| guard.value().to_vec()))
+        self.with(read).map_err(StoreError::when("read"))
     }
 
     /// All keys of a room, in order.
@@ -155,17 +154,20 @@ impl Store {
     /// # Errors
     /// If the file cannot be read.
     pub fn read_all(&self, room: Room) -> Result<Vec<(String, Vec<u8>)>, StoreError> {
-        let transaction = self.database.begin_read().map_err(StoreError::when("read"))?;
-        let table = match transaction.open_table(room.table()) {
-            Ok(table) => table,
-            Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
-            Err(error) => return Err(StoreError::when("read")(error)),
+        let read = |database: &Database| {
+            let transaction = database.begin_read()?;
+            let table = match transaction.open_table(room.table()) {
+                Ok(table) => table,
+                Err(redb::TableError::TableDoesNotExist(_)) => return Ok(Vec::new()),
+                Err(error) => return Err(error.into()),
+            };
+            let entries = table.iter()?;
+            entries
+                .map(|entry| entry.map(|(key, value)| (key.value().to_owned(), value.value().to_vec())))
+                .collect::<Result<_, _>>()
+                .map_err(redb::Error::from)
         };
-        let entries = table.iter().map_err(StoreError::when("read"))?;
-        entries
-            .map(|entry| entry.map(|(key, value)| (key.value().to_owned(), value.value().to_vec())))
-            .collect::<Result<_, _>>()
-            .map_err(StoreError::when("read"))
+        self.with(read).map_err(StoreError::when("read"))
     }
 
     /// Makes all of `changes` durable, or none. Waits for the disk: call it where waiting is right.
@@ -173,17 +175,42 @@ impl Store {
     /// # Errors
     /// If the disk refuses; then nothing has changed.
     pub fn write(&self, changes: &[Change]) -> Result<(), StoreError> {
-        let transaction = self.database.begin_write().map_err(StoreError::when("write"))?;
-        for change in changes {
-            let mut table = transaction.open_table(change.room.table()).map_err(StoreError::when("write"))?;
-            match &change.value {
-                Some(value) => table.insert(change.key.as_str(), value.as_slice()).map(drop),
-                None => table.remove(change.key.as_str()).map(drop),
+        let write = |database: &Database| {
+            let transaction = database.begin_write()?;
+            for change in changes {
+                let mut table = transaction.open_table(change.room.table())?;
+                match &change.value {
+                    Some(value) => drop(table.insert(change.key.as_str(), value.as_slice())?),
+                    None => drop(table.remove(change.key.as_str())?),
+                }
             }
-            .map_err(StoreError::when("write"))?;
-        }
-        transaction.commit().map_err(StoreError::when("write"))
+            Ok(transaction.commit()?)
+        };
+        self.with(write).map_err(StoreError::when("write"))
     }
+
+    /// Does something with the file; once more with the file opened anew, where an earlier write had failed.
+    fn with<T>(&self, act: impl Fn(&Database) -> Result<T, redb::Error>) -> Result<T, redb::Error> {
+        {
+            let database = self.shared.database.read().unwrap_or_else(PoisonError::into_inner);
+            match database.as_ref().map(&act) {
+                Some(Err(redb::Error::PreviousIo)) | None => {}
+                Some(done) => return done,
+            }
+        }
+        let mut database = self.shared.database.write().unwrap_or_else(PoisonError::into_inner);
+        // The file is locked while it is open.
+        drop(database.take());
+        let again = open_file(&self.shared.path, false)?;
+        act(database.insert(again))
+    }
+}
+
+/// Opens the file, and makes it only at first: one that is gone later is a fault, not a store that holds nothing.
+fn open_file(path: &Path, may_make: bool) -> Result<Database, redb::Error> {
+    let file =
+        OpenOptions::new().read(true).write(true).create(may_make).truncate(false).mode(0o600).open(path)?;
+    Ok(Database::builder().set_cache_size(CACHE_BYTES).create_file(file)?)
 }
 
 #[cfg(test)]

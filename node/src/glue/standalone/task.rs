@@ -43,6 +43,8 @@ use telling::News;
 pub(super) const INPUTS_MAX: usize = 512;
 /// Messages and comparisons on their way at once. What finds no place is told by a later comparison.
 const SENDS_MAX: usize = 64;
+/// Between two tries to keep what the disk refused.
+const KEEP_AGAIN: Duration = Duration::from_secs(5);
 /// How often this host looks whether its devices are still there.
 const LOOK_EVERY: Duration = Duration::from_secs(10);
 /// How soon this host compares with a member at random after something changed: what was lost is healed within some of these.
@@ -115,6 +117,9 @@ pub struct Task {
     look_at: Instant,
     compare_at: Instant,
     compare_wait: Duration,
+    /// What is to be kept and is not yet, since the disk refused; when it is tried again. As many as there are networks.
+    unkept: BTreeMap<String, Option<Vec<u8>>>,
+    keep_at: Option<Instant>,
 }
 
 impl Task {
@@ -138,6 +143,8 @@ impl Task {
             look_at: Instant::now() + LOOK_EVERY,
             compare_at: Instant::now() + COMPARE_MIN,
             compare_wait: COMPARE_MIN,
+            unkept: BTreeMap::new(),
+            keep_at: None,
         }
     }
 
@@ -157,7 +164,8 @@ impl Task {
                 self.take(input).await;
             }
             self.time_passes().await;
-            self.drain().await;
+            // Told in the log, and tried again.
+            let _unkept = self.drain().await;
         }
     }
 
@@ -183,7 +191,7 @@ impl Task {
         for host in connected(&self.parts.overlay).await {
             self.compare_with(host);
         }
-        self.drain().await;
+        let _unkept = self.drain().await;
     }
 
     /// How long until something is due.
@@ -192,7 +200,8 @@ impl Task {
             Attachment::Down { again, .. } => Some(*again),
             Attachment::Up(_) => None,
         });
-        let instants = again.chain(self.news.tell_at).chain([self.look_at, self.compare_at]);
+        let instants =
+            again.chain(self.news.tell_at).chain(self.keep_at).chain([self.look_at, self.compare_at]);
         let present = Instant::now();
         let next = instants.min().map_or(LOOK_EVERY, |at| at.saturating_duration_since(present));
         let core = self.core.poll_timeout().map(|at| Duration::from_millis(at.0.saturating_sub(now().0)));
@@ -231,17 +240,17 @@ impl Task {
             Input::Lookup { text, reply } => drop(reply.send(self.core.directory().lookup(&text))),
             Input::Create { wish, reply } => {
                 let created = self.create(wish);
-                self.drain().await;
-                drop(reply.send(created));
+                let kept = self.drain().await;
+                drop(reply.send(created.and_then(|id| kept.map(|()| id))));
             }
             Input::Join { id, wish, reply } => {
                 let joined = self.join(id, wish).await;
-                self.drain().await;
-                drop(reply.send(joined));
+                let kept = self.drain().await;
+                drop(reply.send(joined.and(kept)));
             }
             Input::Leave { id, reply } => {
                 let device = self.leave(id);
-                self.drain().await;
+                let _unkept = self.drain().await;
                 drop(reply.send(device));
             }
             Input::Show(reply) => drop(reply.send(self.show())),
@@ -251,7 +260,7 @@ impl Task {
             }
             Input::Hear { items, reply } => {
                 self.hear(&items).await;
-                self.drain().await;
+                let _unkept = self.drain().await;
                 // Whoever told may be gone.
                 let _gone = reply.send(());
             }
@@ -276,36 +285,57 @@ impl Task {
         Ok(id)
     }
 
-    /// Does what the core wants; what is to be kept is on disk before anything after it is done.
-    async fn drain(&mut self) {
-        let mut changed = BTreeSet::new();
-        let mut to_keep = Vec::new();
+    /// Does what the core wants; what is to be kept is on disk before anything after it is done, unless the disk refuses.
+    async fn drain(&mut self) -> Result<(), Failure> {
+        let (mut changed, mut is_new) = (BTreeSet::new(), false);
         while let Some(output) = self.core.poll_output() {
             match output {
                 Output::Spread(item) => self.tell_soon(item, true),
                 Output::PassOn(item) => self.tell_soon(item, false),
-                Output::Keep { key, value } => to_keep.push(Change { room: Room::Networks, key, value }),
+                Output::Keep { key, value } => {
+                    self.unkept.insert(key, value);
+                    is_new = true;
+                }
                 Output::Changed(id) => drop(changed.insert(id)),
             }
         }
-        self.keep(to_keep).await;
+        let kept = match is_new || self.keep_at.is_some_and(|at| at <= Instant::now()) {
+            true => self.keep().await,
+            false => Ok(()),
+        };
         for id in changed {
             self.look_again(id).await;
         }
+        kept
     }
 
-    async fn keep(&self, changes: Vec<Change>) {
-        if changes.is_empty() {
-            return;
-        }
+    async fn keep(&mut self) -> Result<(), Failure> {
+        let change = |(key, value): (&String, &Option<Vec<u8>>)| Change {
+            room: Room::Networks,
+            key: key.clone(),
+            value: value.clone(),
+        };
+        let changes: Vec<Change> = self.unkept.iter().map(change).collect();
         let store = self.parts.store.clone();
-        match tokio::task::spawn_blocking(move || store.write(&changes)).await {
-            Ok(Ok(())) => {}
-            Ok(Err(error)) => {
-                tracing::error!(%error, "this host's networks could not be kept; a restart may forget them")
+        let error = match tokio::task::spawn_blocking(move || store.write(&changes)).await {
+            Ok(Ok(())) => {
+                self.unkept.clear();
+                self.keep_at = None;
+                return Ok(());
             }
-            Err(error) => tracing::error!(%error, "the store's thread ended"),
-        }
+            Ok(Err(error)) => error.to_string(),
+            Err(error) => format!("the store's thread ended: {error}"),
+        };
+        tracing::error!(
+            error,
+            "this host's networks could not be kept; it is tried again, and a restart before may forget them"
+        );
+        self.keep_at = Some(Instant::now() + KEEP_AGAIN);
+        Err(Failure::failed(
+            "not_kept",
+            format!("it is done, but a restart may forget it, since {error}; it is tried again"),
+        )
+        .remedy("free some space on the disk that holds the state directory, or mend it"))
     }
 }
 

@@ -74,7 +74,7 @@ impl Task {
         }
         // A peer may be quicker than the news of it.
         self.hear(&[Item::Claim(signed)]).await;
-        self.drain().await;
+        let _unkept = self.drain().await;
         if !self.members.known.contains(&peer) {
             return Err(GrantRefusal::NotYours);
         }

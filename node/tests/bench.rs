@@ -87,17 +87,17 @@ fn relay_shows_what_crossed_the_cables_beside_the_kernels_own_forwarding() {
         for way in ways {
             let figure = |name: &str| way[name].as_f64().unwrap_or_else(|| panic!("{name}: {way}"));
             assert!(figure("mbit") > 0.0, "{way}");
-            // Of a full frame of 1514 bytes at most 1448 are payload (some more may have waited to be read), and a cable carries no more than its rate.
-            assert!((0.3..=1448.0 / 1514.0 + 0.02).contains(&figure("payload")), "{way}");
+            // Of a full frame of 1514 bytes 1448 are payload, but up to 6 MiB may have crossed before and waited at a busy receiver. A cable carries no more
+            // than its rate.
+            assert!((0.3..=1.3).contains(&figure("payload")), "{way}");
             assert!(way["filled"].is_null() || figure("filled") <= 1.03, "{way}");
         }
     }
-    // Where all cables are alike the relay's is the fullest, since what the receiver sent is on it too. Here our own way may be slower than any cable.
-    let [_, relayed, _, forwarded] = settings[1]["ways"].as_array().unwrap().as_slice() else {
-        panic!("four ways")
-    };
-    assert_eq!(forwarded["fullest"]["host"], "h0", "{forwarded}");
-    for way in [relayed, forwarded] {
+    // The relay's cable is five times as wide at first, and then like the others: by a hair the fullest, or its sender's is.
+    for way in settings[0]["ways"].as_array().unwrap() {
+        assert_ne!(way["fullest"]["host"], "h0", "{way}");
+    }
+    for way in settings.iter().flat_map(|setting| setting["ways"].as_array().unwrap()) {
         let has_answers = way["answers"].as_f64().unwrap() > 0.0;
         assert_eq!(has_answers, way["fullest"]["host"] == "h0", "{way}");
     }

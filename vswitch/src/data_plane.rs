@@ -36,7 +36,7 @@ use crate::{
         Candidate, LineSnapshot, LocalPaths, PathsSnapshot, PeerNat, RelayLeg, RelayPolicy, RelayRefusal,
         RelaySnapshot, RelayTokens, RelayedPath, SocketId,
     },
-    session::{CALM_PER_SECOND, Costs, Identity, PublicKey},
+    session::{CALM_PER_SECOND, Costs, Identity, PublicKey, SUITES},
     switch::{NetworkConfig, NetworkId, PortConfig, PortId, SetNetworkError, Switch, SwitchSnapshot},
     wire::control::GrantRefusal,
 };
@@ -52,8 +52,8 @@ pub struct Snapshot {
     pub udp_offloads: (bool, bool),
     /// Threads that move frames.
     pub workers: usize,
-    /// Nanoseconds per kilobyte of AES-256-GCM, AES-128-GCM, ChaCha20-Poly1305, as measured at start.
-    pub cipher_costs: [u16; 3],
+    /// Nanoseconds per kilobyte of each [`Suite`](crate::session::Suite), in order of their numbers, as measured at start.
+    pub cipher_costs: [u16; SUITES],
     /// Networks, ports, and why frames went nowhere.
     pub switch: SwitchSnapshot,
     /// Links, by peer.

@@ -24,7 +24,7 @@ pub(crate) fn identity(number: u8) -> Identity {
         secret: StaticSecret::new([number; 32]),
         shared: SharedSecret::new([9; 32]),
         instance: [number; 8],
-        costs: Costs([200, 100, 300]),
+        costs: Costs([200, 100, 300, 150]),
     }
 }
 

@@ -83,7 +83,7 @@ impl Initiator {
             .remote_public_key(&peer.0)
             .and_then(Builder::build_initiator)
             .expect("all that IKpsk2 needs of an initiator is given");
-        let hello = Hello { timestamp, instance: identity.instance, costs: identity.costs.0, features: 0 };
+        let hello = Hello { timestamp, instance: identity.instance, costs: identity.costs.0 };
         let mut message = [0; INITIATION_NOISE_BYTES];
         let len =
             noise.write_message(&hello.encode(), &mut message).expect("the buffer has the message's length");
@@ -322,8 +322,8 @@ mod tests {
     #[test]
     fn hosts_without_a_common_suite_say_so() {
         let mut two = Two::new();
-        two.a.costs = Costs([0, 0, 1]);
-        two.b.costs = Costs([1, 1, 0]);
+        two.a.costs = Costs([0, 0, 1, 0]);
+        two.b.costs = Costs([1, 1, 0, 1]);
         let (_, datagram) = two.start();
         let received = two.open(&datagram).unwrap();
         assert_eq!(two.answer(received).unwrap_err(), HandshakeError::NoCommonSuite);

@@ -33,8 +33,8 @@ mod rekey;
 mod replay;
 mod transport;
 
-pub(crate) use cipher::Aead;
-pub use cipher::{Costs, Suite};
+pub(crate) use cipher::{Aead, Maker};
+pub use cipher::{Costs, SUITES, Suite};
 pub(crate) use cookie::{CALM_PER_SECOND, CookieJar, Cookies, Judgement};
 pub(crate) use handshake::{Identity, Initiator, Received};
 pub use keys::{PublicKey, SharedSecret, StaticSecret};

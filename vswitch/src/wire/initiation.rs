@@ -14,10 +14,12 @@
 //! |---|---|---|---|
 //! | 0 | 8 | timestamp | nanoseconds of Unix time; must grow from each initiator, so that a recorded first message is refused |
 //! | 8 | 8 | instance | drawn at the start of the data plane; another one means that the peer has lost its state |
-//! | 16 | 2·3 | costs | nanoseconds per kilobyte for [`Suite`](crate::session::Suite) in order of its numbers; 0: not offered |
-//! | 22 | 2 | features | bits, none defined: zero is sent, unknown bits are ignored |
+//! | 16 | 2·4 | costs | nanoseconds per kilobyte for [`Suite`](crate::session::Suite) in order of its numbers; 0: not offered |
+//!
+//! Nodes of before November 2026 knew three suites; they send zero in the place of the fourth, and ignore what stands there.
 
 use super::{COMMON_BYTES, Kind, MAC_BYTES, Refusal, array_at, common, u16_at, u32_at, u64_at};
+use crate::session::SUITES;
 
 /// Bytes of [`Hello`].
 pub const HELLO_BYTES: usize = 24;
@@ -71,9 +73,7 @@ pub struct Hello {
     /// Which life of the peer's data plane this is.
     pub instance: [u8; 8],
     /// Nanoseconds per kilobyte of each suite; 0: not offered.
-    pub costs: [u16; 3],
-    /// Bits for what later versions may ask; unknown ones are ignored.
-    pub features: u16,
+    pub costs: [u16; SUITES],
 }
 
 impl Hello {
@@ -82,8 +82,7 @@ impl Hello {
         Self {
             timestamp: u64_at(bytes, 0),
             instance: array_at(bytes, 8),
-            costs: [u16_at(bytes, 16), u16_at(bytes, 18), u16_at(bytes, 20)],
-            features: u16_at(bytes, 22),
+            costs: std::array::from_fn(|number| u16_at(bytes, 16 + 2 * number)),
         }
     }
 
@@ -92,10 +91,9 @@ impl Hello {
         let mut bytes = [0; HELLO_BYTES];
         bytes[..8].copy_from_slice(&self.timestamp.to_le_bytes());
         bytes[8..16].copy_from_slice(&self.instance);
-        for (cost, place) in self.costs.iter().zip(bytes[16..22].chunks_exact_mut(2)) {
+        for (cost, place) in self.costs.iter().zip(bytes[16..].chunks_exact_mut(2)) {
             place.copy_from_slice(&cost.to_le_bytes());
         }
-        bytes[22..].copy_from_slice(&self.features.to_le_bytes());
         bytes
     }
 }
@@ -122,13 +120,11 @@ mod tests {
         let hello = Hello {
             timestamp: 0x0807_0605_0403_0201,
             instance: *b"instance",
-            costs: [0x102, 0x304, 0],
-            features: 0x8000,
+            costs: [0x102, 0x304, 0, 0x506],
         };
         let mut golden = vec![1, 2, 3, 4, 5, 6, 7, 8]; // timestamp
         golden.extend(b"instance");
-        golden.extend([2, 1, 4, 3, 0, 0]); // costs
-        golden.extend([0, 0x80]); // features
+        golden.extend([2, 1, 4, 3, 0, 0, 6, 5]); // costs
         assert_eq!(hello.encode()[..], golden);
         assert_eq!(Hello::parse(&hello.encode()), hello);
     }

@@ -108,7 +108,7 @@ impl World {
                         secret,
                         shared: SharedSecret::new([9; 32]),
                         instance: entropy.array(),
-                        costs: Costs([200, 100, 300]),
+                        costs: Costs([200, 100, 300, 150]),
                     },
                     limits,
                     datagram_limit: DATAGRAM_PROBED_MAX,

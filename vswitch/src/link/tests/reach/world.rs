@@ -193,7 +193,7 @@ impl World {
                 secret,
                 shared: SharedSecret::new([9; 32]),
                 instance: self.entropy.array(),
-                costs: Costs([200, 100, 300]),
+                costs: Costs([200, 100, 300, 150]),
             },
             limits: SessionLimits::default(),
             datagram_limit: 1472,

@@ -6,6 +6,7 @@
 use crate::{
     config::Limits,
     identity::{HostId, Keypair, OverlayId},
+    pinging,
     protocol::{
         news::NEWS_BYTES_MAX,
         rpc::{Protocols, RpcCodec},
@@ -13,15 +14,12 @@ use crate::{
     routing, streams,
 };
 use libp2p::{
-    StreamProtocol, connection_limits, gossipsub, identify, kad, memory_connection_limits, ping, relay,
+    StreamProtocol, connection_limits, gossipsub, identify, kad, memory_connection_limits, relay,
     request_response::{self, ProtocolSupport},
     swarm::NetworkBehaviour,
 };
 use std::{num::NonZeroU32, time::Duration};
 
-/// Pings keep NAT mappings alive (RFC 4787 allows 2 min, many take 30 s) and find the dead; 64 bytes every so often per connection.
-pub(crate) const PING_INTERVAL: Duration = Duration::from_secs(20);
-const PING_TIMEOUT: Duration = Duration::from_secs(10);
 /// A request and its answer together.
 pub(crate) const REQUEST_TIMEOUT: Duration = Duration::from_secs(10);
 /// Requests of one connection that are read or answered at once.
@@ -55,7 +53,7 @@ pub(crate) struct Behaviour {
     limits: connection_limits::Behaviour,
     memory: memory_connection_limits::Behaviour,
     identify: identify::Behaviour,
-    ping: ping::Behaviour,
+    ping: pinging::Behaviour,
     pub(crate) kad: routing::Behaviour,
     pub(crate) gossip: gossipsub::Behaviour,
     pub(crate) rpc: request_response::Behaviour<RpcCodec>,
@@ -91,9 +89,7 @@ impl Behaviour {
             limits: connection_limits::Behaviour::new(bounds),
             memory: memory_connection_limits::Behaviour::with_max_bytes(limits.process_memory_bytes_max),
             identify: identify::Behaviour::new(identify),
-            ping: ping::Behaviour::new(
-                ping::Config::new().with_interval(PING_INTERVAL).with_timeout(PING_TIMEOUT),
-            ),
+            ping: pinging::Behaviour::new(),
             kad: kad(local, overlay),
             gossip: gossip(&keypair, overlay),
             rpc: rpc(overlay, protocols),

@@ -52,6 +52,7 @@ mod lan;
 mod limit;
 mod membership;
 mod peers;
+mod pinging;
 mod protocol;
 mod record;
 mod routing;

@@ -12,6 +12,7 @@ use crate::{
     identity::{HostId, Key, Keypair, OverlayKey, pair_from_seed},
     membership::{Chain, Standing},
     peers::{NEAR_TRIED, NEAR_WANTED, NEIGHBOURS_MAX, NEIGHBOURS_WANTED, PEERS_MAX},
+    pinging,
     record::{Draft, HostRecord, RECORD_REFRESH},
     view::{
         NEAREST_KEPT, Offered, View, below,
@@ -29,7 +30,7 @@ use std::{
 
 /// What a request and its answer cost beside their bodies, both ways together: negotiation, QUIC, UDP, IP and Ethernet headers, acknowledgements.
 const CALL_BYTES: u64 = 700;
-/// A ping of one side with its answer and acknowledgements, all headers.
+/// A ping with its answer and acknowledgements, all headers.
 const PING_BYTES: u64 = 300;
 /// What a host says of itself: an usual description.
 const PAYLOAD: [u8; 120] = [7; 120];
@@ -384,9 +385,9 @@ impl World {
             self.hosts.iter().map(of).sum::<f64>() / f64::from(u32::try_from(count).unwrap_or(u32::MAX))
         };
         let pings = |host: &Host| {
-            // Both sides ping.
-            2.0 * approximately(PING_BYTES) * length(host.neighbours.len())
-                / crate::behaviour::PING_INTERVAL.as_secs_f64()
+            let per_s = |interval: Duration| 1.0 / interval.as_secs_f64();
+            let each = per_s(pinging::INTERVAL) + per_s(pinging::INTERVAL_DIALLED);
+            approximately(PING_BYTES) * each * length(host.neighbours.len())
         };
         let bytes = |host: &Host| approximately(host.bytes) / f64::from(seconds) + pings(host);
         let age = |host: &Host| {

@@ -35,7 +35,8 @@ const STREAMS_MAX: u32 = 128;
 /// What one QUIC stream and one connection may have in flight: 4 MiB carry 300 Mb/s over 100 ms, and bound what a peer makes this host buffer.
 const QUIC_STREAM_WINDOW: u32 = 1 << 20;
 const QUIC_CONNECTION_WINDOW: u32 = 4 << 20;
-/// Longer than two pings that were lost, so that a short outage does not cost the connection.
+/// Longer than two pings that were lost, so that a short outage does not cost the connection. Must end it where the other end is gone: see
+/// [`pinging`](crate::pinging).
 const QUIC_IDLE_MAX: Duration = Duration::from_secs(45);
 /// Longer than between pings: only a connection that does not ping needs it.
 const QUIC_KEEP_ALIVE: Duration = Duration::from_secs(30);

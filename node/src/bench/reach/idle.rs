@@ -3,6 +3,7 @@
 //! Settled means that every node is a member and none has gained or lost a connection for [`QUIET_FOR`]. Bytes are those on the hosts' cables,
 //! with all headers; CPU time is the processes' own, user and system.
 
+use std::cmp::Ordering;
 use std::time::{Duration, Instant};
 
 use consort_lab::case::{Case, World};
@@ -31,8 +32,9 @@ pub(super) struct Cost {
     joined_s: f64,
     /// Until all were settled; none if they were not in time.
     settled_s: Option<f64>,
-    /// Connections of the control plane, the median node's.
+    /// Connections of the control plane, the median node's, and those of the node that sends and receives most.
     connections: usize,
+    connections_of_busiest: usize,
     /// Sent and received, the mean, and the busiest node's.
     bytes_per_s: f64,
     bytes_per_s_max: f64,
@@ -50,7 +52,7 @@ impl Cost {
             |seconds| format!("settled after {seconds:.0} s"),
         );
         format!(
-            "{} nodes: all joined after {:.0} s, {settled}, {} connections each. Over {:.0} s, a node: {:.0} B/s ({:.0} at most), \
+            "{} nodes: all joined after {:.0} s, {settled}, {} connections each. Over {:.0} s, a node: {:.0} B/s ({:.0} at most, with {} connections), \
              {:.2} % of a core ({:.2} at most), {:.0} MiB resident.\n",
             self.nodes,
             self.joined_s,
@@ -58,6 +60,7 @@ impl Cost {
             self.seconds,
             self.bytes_per_s,
             self.bytes_per_s_max,
+            self.connections_of_busiest,
             self.cpu_percent,
             self.cpu_percent_max,
             self.resident_mib,
@@ -83,12 +86,14 @@ pub(super) async fn measure(nodes: u32, seconds: u32) -> Result<Cost, Failure> {
     let shares: Vec<f64> =
         difference(&before, &after, |look| look.cpu_s).map(|cpu| 100.0 * cpu / time).collect();
     let resident: Vec<f64> = after.iter().map(|look| look.resident_mib).collect();
+    let busiest = rates.iter().zip(&connections).max_by(|(one, _), (other, _)| one.total_cmp(other));
     Ok(Cost {
         nodes: after.len(),
         seconds: time,
         joined_s: joined.as_secs_f64(),
         settled_s: settled.map(|settled| settled.as_secs_f64()),
-        connections,
+        connections: median(connections.clone()),
+        connections_of_busiest: busiest.map_or(0, |(_, connections)| *connections),
         bytes_per_s: mean(&rates),
         bytes_per_s_max: rates.iter().copied().fold(0.0, f64::max),
         cpu_percent: mean(&shares),
@@ -97,8 +102,8 @@ pub(super) async fn measure(nodes: u32, seconds: u32) -> Result<Cost, Failure> {
     })
 }
 
-/// Waits until no count of connections changes any more; when that was, and the median count.
-async fn settle(crew: &mut Crew, begun: Instant) -> Result<(Option<Duration>, usize), Failure> {
+/// Waits until no count of connections changes any more; when that was, and the counts.
+async fn settle(crew: &mut Crew, begun: Instant) -> Result<(Option<Duration>, Vec<usize>), Failure> {
     let mut last: Vec<usize> = Vec::new();
     let mut changed = Instant::now();
     loop {
@@ -112,21 +117,18 @@ async fn settle(crew: &mut Crew, begun: Instant) -> Result<(Option<Duration>, us
             changed = Instant::now();
             last.clone_from(&now);
         }
-        now.sort_unstable();
-        let middle = now.get(now.len() / 2).copied().unwrap_or_default();
+        let (least, most) = (now.iter().min().copied(), now.iter().max().copied());
         if is_changed {
-            let (least, most) = (now.first().copied(), now.last().copied());
             let seconds = begun.elapsed().as_secs_f64();
-            let range = [least, Some(middle), most].map(Option::unwrap_or_default);
+            let range = [least, Some(median(now.clone())), most].map(Option::unwrap_or_default);
             eprintln!("{seconds:.0} s: connections {range:?} (least, median, most)");
         }
         // Who has more than it keeps closes some of them later.
-        let most = now.last().copied().unwrap_or_default();
-        if changed.elapsed() >= QUIET_FOR && most <= NEIGHBOURS_MAX {
-            return Ok((Some(changed - begun), middle));
+        if changed.elapsed() >= QUIET_FOR && most <= Some(NEIGHBOURS_MAX) {
+            return Ok((Some(changed - begun), now));
         }
         if begun.elapsed() > SETTLE_MAX {
-            return Ok((None, middle));
+            return Ok((None, now));
         }
         tokio::time::sleep(LOOK_EVERY).await;
     }
@@ -169,8 +171,8 @@ fn mean(values: &[f64]) -> f64 {
     values.iter().sum::<f64>() / f64::from(count.max(1))
 }
 
-fn median(mut values: Vec<f64>) -> f64 {
-    values.sort_by(f64::total_cmp);
+fn median<T: PartialOrd + Copy + Default>(mut values: Vec<T>) -> T {
+    values.sort_by(|one, other| one.partial_cmp(other).unwrap_or(Ordering::Equal));
     values.get(values.len() / 2).copied().unwrap_or_default()
 }
 

@@ -35,6 +35,7 @@ fn name(suite: Suite) -> &'static str {
 }
 
 /// What a suite's library has, without anything of ours.
+#[expect(clippy::large_enum_variant, reason = "as it is in a session")]
 enum Library {
     Ring(LessSafeKey),
     Aegis([u8; 16]),

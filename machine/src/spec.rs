@@ -124,7 +124,7 @@ pub struct Nic {
     pub ipv4: Vec<(Ipv4Addr, u8)>,
     /// Addresses with prefix lengths; set without duplicate detection, since the slice's record made them unique.
     pub ipv6: Vec<(Ipv6Addr, u8)>,
-    /// TAP queues, at least one.
+    /// TAP queues, at least one; of several the switch reads all but one, which it writes to.
     pub queues: u16,
 }
 

@@ -129,7 +129,9 @@ pub enum AttachError {
     #[error("TAP {0:?} must be opened with IFF_VNET_HDR")]
     NoVnetHeader(String),
     /// The number of descriptors.
-    #[error("a port has 1 to {QUEUES_MAX} TAP queues, not {0}")]
+    #[error(
+        "a port has 1 to {QUEUES_MAX} TAP queues to read and one more to write to if there are several, not {0} in all"
+    )]
     Queues(usize),
 }
 

@@ -187,22 +187,24 @@ impl DataPlane {
     }
 
     /// Attaches a machine by its TAP's queues, which were opened with `IFF_TAP | IFF_NO_PI | IFF_VNET_HDR` (and `IFF_MULTI_QUEUE` if
-    /// there are several).
+    /// there are several: then the last is only written to, so that order inside a flow holds, and the others are read).
     pub fn attach(
         &self,
         network: NetworkId,
         port: PortConfig,
         queues: Vec<OwnedFd>,
     ) -> Result<PortId, AttachError> {
-        if !(1..=QUEUES_MAX).contains(&queues.len()) {
+        if !(1..=QUEUES_MAX + 1).contains(&queues.len()) {
             return Err(AttachError::Queues(queues.len()));
         }
-        let queues = queues.into_iter().map(TapQueue::adopt).collect::<Result<Vec<_>, _>>()?;
+        let mut queues = queues.into_iter().map(TapQueue::adopt).collect::<Result<Vec<_>, _>>()?;
         if let Some(queue) = queues.iter().find(|queue| !queue.has_vnet_header()) {
             return Err(AttachError::NoVnetHeader(queue.name().to_owned()));
         }
+        let writer = if queues.len() > 1 { queues.pop() } else { None };
+        writer.as_ref().map_or(Ok(()), TapQueue::detach)?;
         let id = self.inner.switch.attach(network, port)?;
-        let port = Arc::new(Port { id, queues });
+        let port = Arc::new(Port { id, queues, writer });
         self.inner.change_ports(|ports| {
             ports.insert(id, port);
         });

@@ -32,7 +32,6 @@ const LARGE_MAX: usize = 128;
 #[derive(Debug)]
 pub(crate) struct Waiting {
     pub(crate) port: PortId,
-    pub(crate) queue: usize,
     len: usize,
     since: Instant,
     /// Its flow's queue has stood too long: the flow's sender is to be told.
@@ -96,7 +95,7 @@ impl Backlog {
     }
 
     /// Takes the frame that was read into [`Self::room`], `skip` bytes of which are not the frame's own; how many others had to go for it.
-    pub(crate) fn push(&mut self, now: Instant, port: PortId, queue: usize, len: usize, skip: usize) -> u64 {
+    pub(crate) fn push(&mut self, now: Instant, port: PortId, len: usize, skip: usize) -> u64 {
         let flow = flow_of(port, self.spare.get(skip..len).unwrap_or_default());
         let mut dropped = 0;
         let buffer = if len <= SMALL_BYTES {
@@ -118,7 +117,7 @@ impl Backlog {
         };
         let queued = &mut self.flows[flow];
         queued.bytes += len;
-        queued.frames.push_back(Waiting { port, queue, len, since: now, congested: false, buffer });
+        queued.frames.push_back(Waiting { port, len, since: now, congested: false, buffer });
         if !queued.listed {
             queued.listed = true;
             queued.credit = QUANTUM;
@@ -224,7 +223,7 @@ mod tests {
         room[23] = 17;
         room[34..36].copy_from_slice(&flow.to_le_bytes());
         room[40..44].copy_from_slice(&number.to_le_bytes());
-        backlog.push(testing::now(), PORT, 0, len, 0)
+        backlog.push(testing::now(), PORT, len, 0)
     }
 
     fn pop(backlog: &mut Backlog) -> Option<(u16, u32)> {
@@ -317,7 +316,7 @@ mod tests {
         let mut backlog = Backlog::new(65_610);
         for len in 0..60 {
             backlog.room()[..60].copy_from_slice(&[0x08; 60]);
-            backlog.push(testing::now(), PORT, 0, len, 10);
+            backlog.push(testing::now(), PORT, len, 10);
         }
         assert_eq!(std::iter::from_fn(|| pop_any(&mut backlog)).count(), 60);
     }

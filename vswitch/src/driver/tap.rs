@@ -9,6 +9,11 @@
 //! Linux 6.2; USO4 only together with USO6). What a kernel refuses is asked for without, step by step; a kernel
 //! that refuses everything hands over plain frames, which works the same, only slower.
 //!
+//! # Order
+//! A device with several queues gives a flow to the queue on which its other direction was last written (`tun_flow_update`), and whoever reads the new
+//! queue overtakes who still has frames of the old one. What is written to a *detached* queue moves nothing: each flow keeps the queue of its hash. So a
+//! port with several queues has one that is only written to, by all workers.
+//!
 //! Sources: Linux `drivers/net/tun.c`, `include/uapi/linux/if_tun.h`; `Documentation/networking/tuntap.rst`.
 
 use std::{
@@ -92,14 +97,16 @@ pub struct TapQueue {
 }
 
 impl TapQueue {
-    /// Makes a TAP device in the calling thread's network namespace with so many queues, or attaches to one of that name; it is gone when
-    /// all its queues are closed. An empty name lets the kernel choose (`tap0`, …).
+    /// Makes a TAP device in the calling thread's network namespace with so many queues to read, or attaches to one of that name; it is gone when
+    /// all its queues are closed. With several there is one more, the last, which a port only writes to. An empty name lets the kernel choose
+    /// (`tap0`, …).
     pub fn open(name: &str, queues: usize) -> Result<Vec<Self>, TapError> {
         if !(1..=QUEUES_MAX).contains(&queues) {
             return Err(TapError::Queues(queues));
         }
-        let mut opened: Vec<Self> = Vec::with_capacity(queues);
-        for _ in 0..queues {
+        let all = if queues == 1 { 1 } else { queues + 1 };
+        let mut opened: Vec<Self> = Vec::with_capacity(all);
+        for _ in 0..all {
             let name = opened.first().map_or(name, |first| &first.name);
             let queue = Self::adopt(attach(name)?)?;
             opened.push(queue);
@@ -126,6 +133,14 @@ impl TapQueue {
             Capabilities::NONE
         };
         Ok(Self { fd, name, vnet_header, takes })
+    }
+
+    /// Lets the kernel hand over no more frames here; it can still be written to. Its device must have been opened with `IFF_MULTI_QUEUE`.
+    pub(crate) fn detach(&self) -> Result<(), TapError> {
+        let mut request =
+            InterfaceRequest { name: [0; _], flags: truncated(libc::IFF_DETACH_QUEUE), rest: [0; _] };
+        control(&self.fd, libc::TUNSETQUEUE, &mut request)
+            .map_err(|source| TapError::Setup { what: "detach a TAP's queue to write to", source })
     }
 
     /// The device's name in its network namespace.
@@ -249,7 +264,7 @@ impl Argument for libc::c_int {}
 /// One of TUN's calls whose argument is a pointer to an `ifreq` or an `int`.
 #[expect(unsafe_code, reason = "these calls have no safe wrapper")]
 fn control<T: Argument>(fd: &OwnedFd, request: libc::Ioctl, argument: &mut T) -> io::Result<()> {
-    // SAFETY: The descriptor is open. The requests used in this file (TUNSETIFF, TUNGETIFF with an `ifreq`; TUNSETVNETHDRSZ,
+    // SAFETY: The descriptor is open. The requests used in this file (TUNSETIFF, TUNGETIFF, TUNSETQUEUE with an `ifreq`; TUNSETVNETHDRSZ,
     // TUNSETVNETLE with an `int`) read and write at most the object behind the pointer, which is exclusively borrowed for the
     // call, and whose every bit pattern is valid. Sent to a descriptor of another kind they fail with ENOTTY or EBADFD.
     let outcome = unsafe { libc::ioctl(fd.as_raw_fd(), request, std::ptr::from_mut(argument)) };

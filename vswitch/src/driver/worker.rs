@@ -60,8 +60,10 @@ const FIRST_PORT: u64 = 1 << 16;
 #[derive(Debug)]
 pub(crate) struct Port {
     pub(crate) id: PortId,
-    /// All with virtio headers, all of one device.
+    /// Those that are read, all with virtio headers, all of one device.
     pub(crate) queues: Vec<TapQueue>,
+    /// The one that is written to where there are several.
+    pub(crate) writer: Option<TapQueue>,
 }
 
 /// The ports as workers see them.
@@ -355,10 +357,9 @@ impl Worker {
 
     /// Hands what arrived to the ports.
     fn deliver(&mut self, now: Instant) {
-        let Self { shared, switch, ports, joiner, arena, arrivals, joined, number, .. } = self;
-        let (ports, counters, queue) = (&**ports.value(), &*shared.counters, *number);
-        let mut write =
-            |port: PortId, slices: &[IoSlice<'_>]| write_port(ports, port, queue, slices, counters);
+        let Self { shared, switch, ports, joiner, arena, arrivals, joined, .. } = self;
+        let (ports, counters) = (&**ports.value(), &*shared.counters);
+        let mut write = |port: PortId, slices: &[IoSlice<'_>]| write_port(ports, port, slices, counters);
         // Whose frame the joiner took last: what continues it goes where it went, and is not judged again.
         let mut source = None;
         let mut alike = 0;
@@ -412,7 +413,7 @@ impl Worker {
         for _ in 0..READS_PER_TURN {
             match port.queues[queue].read(self.backlog.room()) {
                 Ok(len) => {
-                    let dropped = self.backlog.push(now, id, queue, len, HEADER_BYTES);
+                    let dropped = self.backlog.push(now, id, len, HEADER_BYTES);
                     self.shared.counters.backlog_full.add(dropped);
                     if rested {
                         return self.send_backlog(now);
@@ -440,9 +441,8 @@ impl Worker {
             let Some(mut waiting) = self.backlog.pop(now) else { break };
             let frame = waiting.bytes();
             bytes += frame.len();
-            let (port, queue) = (waiting.port, waiting.queue);
-            let congested = waiting.congested;
-            self.forward(now, port, queue, congested, waiting.bytes());
+            let (port, congested) = (waiting.port, waiting.congested);
+            self.forward(now, port, congested, waiting.bytes());
             self.backlog.recycle(waiting);
         }
         let pacing = Pacing { now, pacer: &self.pacer, counters: &self.shared.counters };
@@ -452,7 +452,7 @@ impl Worker {
     }
 
     /// One frame or super-frame that a machine sent.
-    fn forward(&mut self, now: Instant, port: PortId, queue: usize, congested: bool, bytes: &mut [u8]) {
+    fn forward(&mut self, now: Instant, port: PortId, congested: bool, bytes: &mut [u8]) {
         let Self { shared, switch, routes, ports, socket, sockets, egress, scratch, pacer, .. } = self;
         let counters = &*shared.counters;
         let (head, frame) = bytes.split_at_mut(HEADER_BYTES.min(bytes.len()));
@@ -461,7 +461,7 @@ impl Worker {
             Err(refusal) => return counters.offload.count(refusal),
         };
         let whole = |to: PortId, frame: &[u8]| {
-            write_port(ports.value(), to, queue, &[IoSlice::new(head), IoSlice::new(frame)], counters);
+            write_port(ports.value(), to, &[IoSlice::new(head), IoSlice::new(frame)], counters);
         };
         let pacing = Some(Pacing { now, pacer, counters });
         let out = Out { own: socket, others: sockets.value(), pacing };
@@ -480,16 +480,17 @@ impl Worker {
             Decision::Answer(answer) => {
                 let header = VnetHeader::PLAIN.encode();
                 let slices = [IoSlice::new(&header), IoSlice::new(answer.frame())];
-                write_port(ports.value(), port, queue, &slices, counters);
+                write_port(ports.value(), port, &slices, counters);
             }
             Decision::Drop(_) => {}
         }
     }
 }
 
-fn write_port(ports: &Ports, port: PortId, queue: usize, slices: &[IoSlice<'_>], counters: &WorkerCounters) {
+fn write_port(ports: &Ports, port: PortId, slices: &[IoSlice<'_>], counters: &WorkerCounters) {
     let Some(port) = ports.get(&port) else { return };
-    if port.queues[queue % port.queues.len()].write(slices).is_err() {
+    let writer = port.writer.as_ref().unwrap_or(&port.queues[0]);
+    if writer.write(slices).is_err() {
         counters.write_failed.one();
     }
 }

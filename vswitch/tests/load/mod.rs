@@ -48,12 +48,6 @@ impl Flow {
         (0..WINDOW).map_while(next).collect()
     }
 
-    /// One datagram passes by itself: the kernel has seen the way then, and gives its answers to the queue of their own that they keep.
-    pub(crate) fn settle(&self) {
-        self.from.send(&[0; 8]).unwrap();
-        assert_eq!(self.to.recv(&mut [0; 9]).unwrap(), 8);
-    }
-
     /// The same two sockets, the other way.
     pub(crate) fn back(&self) -> Self {
         let again = |socket: &UdpSocket| socket.try_clone().unwrap();

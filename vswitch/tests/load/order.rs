@@ -1,9 +1,8 @@
 //! Order inside a flow, with more workers than processors and several peers and flows at once.
 //!
-//! Each way has sockets of its own. What is *not* asserted, because it does not hold: where both ends of one pair of sockets begin to send at once, the first few
-//! windows of a way may come out of order, about every third run (none lost: 16 was due, 24 to 31 came, then 16 to 23). With ways of
-//! their own ten of ten runs were in order. That fits the kernel's TAP, which moves a flow to the queue its other direction was written to, and so to
-//! another worker, while frames still wait for the first; it is not proved.
+//! Both ends of each pair of sockets begin to send at once: by itself the kernel would move each way to the queue on which the other was first written,
+//! and so to another worker, which overtakes the first (`driver::tap` says what stands against that; without it about every third run had the first few
+//! windows of a way out of order).
 
 use consort_lab::wide::Cable;
 
@@ -33,8 +32,9 @@ pub(crate) fn order_inside_each_flow_is_kept_by_several_workers() {
     let site = |at: usize| &world.sites[at];
     let mut flows = vec![];
     for (from, to) in [(0, 1), (2, 1), (1, 0), (0, 2)] {
-        flows.push(Flow::new(site(from), site(to), mixed));
-        flows.push(Flow::new(site(to), site(from), mixed));
+        let flow = Flow::new(site(from), site(to), mixed);
+        flows.push(flow.back());
+        flows.push(flow);
     }
     std::thread::scope(|scope| {
         for flow in &flows {

@@ -13,8 +13,6 @@ use crate::world::{Options, World, until};
 /// As many as fit into some twenty seconds: both ends count each.
 const REKEYS: u64 = 36;
 const REKEY_AFTER: Duration = Duration::from_secs(1);
-/// Datagrams of each way after which neither end's queues change: one end's may move the other's.
-const SETTLED_AFTER: usize = 3;
 
 /// Asserts that every frame handed to a tunnel that is busy in both directions comes out of it, through many changes of keys.
 pub(crate) fn busy_links_lose_no_frame_while_keys_change() {
@@ -30,6 +28,7 @@ pub(crate) fn busy_links_lose_no_frame_while_keys_change() {
         let counts = world.link(from, to).counts;
         (counts.frames_sent, counts.frames_received)
     };
+    let before = [counts(0, 1), counts(1, 0)];
     let enough = AtomicBool::new(false);
     let flows: Vec<Flow> = (0..2)
         .flat_map(|_| {
@@ -41,12 +40,6 @@ pub(crate) fn busy_links_lose_no_frame_while_keys_change() {
             [flow.back(), flow]
         })
         .collect();
-    // A TAP moves a flow to another queue when its other direction is first written there, and what begins at once both ways may be overtaken then
-    // (docs/performance.md): each finds its queue first.
-    for _ in 0..SETTLED_AFTER {
-        flows.iter().for_each(Flow::settle);
-    }
-    let before = [counts(0, 1), counts(1, 0)];
     let sent: u64 = std::thread::scope(|scope| {
         let running: Vec<_> =
             flows.iter().map(|flow| scope.spawn(|| flow.run(|_| !enough.load(Relaxed)))).collect();

@@ -375,6 +375,10 @@ impl Driver {
                 self.close_peer(&host, &FailureReason::Silent);
                 answer.send(()).ok();
             }
+            Command::OutsideChanged(answer) => {
+                self.close_outside_connections();
+                answer.send(()).ok();
+            }
             Command::OpenStream(host, protocol, answer) => self.open_stream(host, protocol, answer),
             Command::Publish(payload, answer) => {
                 self.payload = payload;

@@ -159,6 +159,7 @@ pub(crate) enum Command {
     },
     Connect(HostId, Answer<Result<(), FailureReason>>),
     Doubt(HostId, Answer<()>),
+    OutsideChanged(Answer<()>),
     OpenStream(HostId, &'static str, Answer<Result<Stream, OpenError>>),
     Publish(Vec<u8>, Answer<()>),
     PublishDocument {
@@ -265,6 +266,12 @@ impl Overlay {
     /// and got no answer from a host that is there.
     pub async fn doubt(&self, host: HostId) -> Result<(), Stopped> {
         self.ask(|answer| Command::Doubt(host, answer)).await
+    }
+
+    /// The NAT before this host shows another address than before: what goes through it over connections that stand is dropped at the other ends, which know them
+    /// by the old one. They are made anew.
+    pub async fn outside_changed(&self) -> Result<(), Stopped> {
+        self.ask(Command::OutsideChanged).await
     }
 
     /// Opens a bulk stream to `host`; connects first if need be.

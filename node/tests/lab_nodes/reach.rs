@@ -82,7 +82,7 @@ in_lab! {
 in_lab! {
     async fn a_connection_outlives_its_hosts_networks() {
         // The way to another home and a router with another address are in `consort bench reach --roam`.
-        for roamed in roam::measure(&[Change::HomeFromTheOpen], Duration::from_secs(1), Relay::Founder).await.unwrap() {
+        for roamed in roam::measure(&[Change::HomeFromTheOpen], Duration::from_secs(1), Relay::Founder, None).await.unwrap() {
             assert!(roamed.after.is_some() && roamed.after != roamed.before, "{roamed:?}");
         }
     }

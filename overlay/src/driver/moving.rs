@@ -2,7 +2,8 @@
 //!
 //! The story: when a connection stands, the address it leaves from is noted. When addresses change and the way to its other end leaves from another now, or there is none,
 //! the connection is closed, and its host dialled again, and once more whenever another address comes. A network that was joined changes no way, and closes nothing. Where the
-//! control plane listens on given addresses instead of any, it has no other to go on with, and nothing happens here.
+//! control plane listens on given addresses instead of any, it has no other to go on with, and nothing happens here. Where it is a NAT's address that changed, which node learns
+//! by the data plane, all connections are dead that went through it.
 //!
 //! Owns: those addresses, and the hosts that were lost with one. Bounded by the peers.
 
@@ -64,9 +65,21 @@ impl Moving {
 
     /// The connections whose way does not leave from where it did; `own_to` says from where it leaves now.
     fn take_dead(&mut self, own_to: impl Fn(SocketAddr) -> Option<IpAddr>) -> Vec<ConnectionId> {
-        let is_dead = |(_, leaving): &(&ConnectionId, &Leaving)| own_to(leaving.to) != Some(leaving.own);
-        let dead: Vec<(ConnectionId, HostId)> =
-            self.leaves_from.iter().filter(is_dead).map(|(id, leaving)| (*id, leaving.host)).collect();
+        self.lose(|leaving| own_to(leaving.to) != Some(leaving.own))
+    }
+
+    /// The connections that go through a NAT.
+    fn take_outside(&mut self) -> Vec<ConnectionId> {
+        self.lose(|leaving| is_private(leaving.own) && !is_private(leaving.to.ip()))
+    }
+
+    fn lose(&mut self, is_dead: impl Fn(&Leaving) -> bool) -> Vec<ConnectionId> {
+        let dead: Vec<(ConnectionId, HostId)> = self
+            .leaves_from
+            .iter()
+            .filter(|(_, leaving)| is_dead(leaving))
+            .map(|(id, leaving)| (*id, leaving.host))
+            .collect();
         for (_, host) in &dead {
             if self.lost.len() < PEERS_MAX {
                 self.lost.insert(*host);
@@ -76,16 +89,37 @@ impl Moving {
     }
 }
 
+/// Whether only hosts behind the same NAT know the address: RFC 1918, a carrier's (RFC 6598), a link's own, this host's.
+fn is_private(address: IpAddr) -> bool {
+    match address.to_canonical() {
+        IpAddr::V4(v4) => {
+            let [first, second, ..] = v4.octets();
+            let is_carriers = first == 100 && second & 0xc0 == 64;
+            v4.is_private() || v4.is_link_local() || v4.is_loopback() || is_carriers
+        }
+        IpAddr::V6(v6) => v6.is_unique_local() || v6.is_unicast_link_local() || v6.is_loopback(),
+    }
+}
+
 impl Driver {
     /// Addresses of this host have changed.
     pub(super) fn close_dead_connections(&mut self) {
         let dead = self.moving.take_dead(own_address_to);
+        self.close_lost(dead, "this host has another address now");
+    }
+
+    /// The NAT before this host has another address.
+    pub(super) fn close_outside_connections(&mut self) {
+        let dead = self.moving.take_outside();
+        self.close_lost(dead, "the NAT before this host has another address now");
+    }
+
+    fn close_lost(&mut self, dead: Vec<ConnectionId>, why: &str) {
         if !dead.is_empty() {
             self.door.lock().moved();
         }
         for id in dead {
-            let detail = "this host has another address now".to_owned();
-            self.close(id, FailureReason::Lost { detail });
+            self.close(id, FailureReason::Lost { detail: why.to_owned() });
         }
     }
 
@@ -111,6 +145,28 @@ impl Driver {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_nat_with_another_address_ends_what_goes_through_it_and_nothing_else() {
+        let mut moving = Moving::default();
+        let id = ConnectionId::new_unchecked;
+        let ways = [
+            ("10.0.0.2", "198.51.100.1:7440"),
+            ("10.0.0.2", "10.0.0.3:7440"),
+            ("100.64.0.2", "203.0.113.1:7440"),
+            ("192.0.2.1", "198.51.100.1:7440"),
+            ("fd00::2", "[fd00::3]:7440"),
+            ("2001:db8::2", "[2001:db8::3]:7440"),
+        ];
+        for (number, (own, to)) in ways.into_iter().enumerate() {
+            let leaving =
+                Leaving { host: HostId::random(), own: own.parse().unwrap(), to: to.parse().unwrap() };
+            moving.leaves_from.insert(id(number), leaving);
+        }
+        let mut ended = moving.take_outside();
+        ended.sort_unstable();
+        assert_eq!(ended, [id(0), id(2)]);
+    }
 
     #[test]
     fn connections_whose_way_leaves_from_elsewhere_now_are_dead_and_others_are_not() {

@@ -1,6 +1,6 @@
 //! This host's own side of paths, as node publishes it.
 
-use std::net::SocketAddr;
+use std::net::{IpAddr, SocketAddr};
 
 use super::{Candidate, CandidateKind, nat::NatView};
 use crate::HostId;
@@ -20,6 +20,8 @@ pub struct LocalPaths {
     pub mapped: Vec<SocketAddr>,
     /// What kind of NAT is in the way.
     pub nat: NatView,
+    /// The IPv4 address of that NAT, where members agree.
+    pub outside: Option<IpAddr>,
 }
 
 impl LocalPaths {

@@ -423,6 +423,7 @@ impl Paths {
             }
         }
         self.with(now, peer, |peer, _, now| peer.suspect(now));
+        self.shared.own.ask_soon(now);
     }
 
     /// A probe or reply that [`Probers`] found to be this peer's.

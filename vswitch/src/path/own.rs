@@ -2,8 +2,8 @@
 
 use std::{
     cmp::Reverse,
-    collections::VecDeque,
-    net::SocketAddr,
+    collections::{BTreeSet, VecDeque},
+    net::{IpAddr, SocketAddr},
     time::{Duration, Instant},
 };
 
@@ -49,6 +49,7 @@ pub(super) struct Own {
     mapped: Vec<SocketAddr>,
     observers: Vec<PeerIndex>,
     ask_at: Instant,
+    asked_at: Option<Instant>,
     silent_rounds: u32,
     rounds: u32,
     seen: VecDeque<Observation>,
@@ -68,6 +69,7 @@ impl Own {
             mapped: Vec::new(),
             observers: Vec::new(),
             ask_at: now,
+            asked_at: None,
             silent_rounds: 0,
             rounds: 0,
             seen: VecDeque::new(),
@@ -126,9 +128,16 @@ impl Own {
         let known = self.nat().kind != NatKind::Unknown && answered;
         self.rounds = self.rounds.saturating_add(1);
         let patient = known || self.rounds > QUICK_ROUNDS;
+        self.asked_at = Some(now);
         self.ask_at = now + if patient { self.interval.get() } else { ASK_AGAIN };
         self.changed(now);
         self.observers.clone()
+    }
+
+    /// What is sent to a peer is not answered: it may be this host that is elsewhere, as where its router was given another address.
+    pub(super) fn ask_soon(&mut self, now: Instant) {
+        let soonest = self.asked_at.map_or(now, |asked| now.max(asked + ASK_AGAIN));
+        self.ask_at = self.ask_at.min(soonest);
     }
 
     /// A reply says from where a probe of the main socket came.
@@ -212,7 +221,28 @@ impl Own {
             // Not the first, which is where everybody else is to probe.
             observed.insert(observed.len().min(1), fresh);
         }
-        LocalPaths { local: self.local.clone(), observed, mapped: self.mapped.clone(), nat: self.nat() }
+        let (local, mapped, nat) = (self.local.clone(), self.mapped.clone(), self.nat());
+        LocalPaths { local, observed, mapped, nat, outside: self.outside() }
+    }
+
+    /// The NAT's address, as the last members that answered agree on it: two of them if there are as many, or one that saw another before. A NAT with several
+    /// addresses may show each member another, but each the same.
+    fn outside(&self) -> Option<IpAddr> {
+        let is_beyond = |old: &&Observation| {
+            let outside = old.seen.outside.ip();
+            outside.is_ipv4() && self.local.iter().all(|own| own.ip() != outside)
+        };
+        let mut seen = self.seen.iter().rev().filter(is_beyond).peekable();
+        let newest = seen.peek()?.seen.outside.ip();
+        let mut agree: Vec<&Observation> = Vec::new();
+        while let Some(old) = seen.next_if(|old| old.seen.outside.ip() == newest) {
+            agree.push(old);
+        }
+        let members: BTreeSet<HostId> = agree.iter().map(|old| old.by).collect();
+        let saw_another = |before: &Observation| {
+            agree.iter().any(|old| old.by == before.by && old.seen.target == before.seen.target)
+        };
+        (members.len() >= self.observers.len().clamp(1, 2) || seen.any(saw_another)).then_some(newest)
     }
 
     fn changed(&mut self, now: Instant) {
@@ -287,6 +317,55 @@ mod tests {
             own.note(now, HostId::random(), seen);
         }
         assert_eq!(observed(&own), [outside(8), outside(900), outside(7)]);
+    }
+
+    #[test]
+    fn the_outside_address_is_what_the_last_members_agree_on() {
+        let now = testing::now();
+        let mut own = Own::new(now);
+        own.set_local(now, vec!["10.0.0.2:7".parse().unwrap()]);
+        own.set_observers(now, vec![testing::peer(1), testing::peer(2)]);
+        let members = [HostId::random(), HostId::random()];
+        let mut see = |member: usize, outside: [u8; 4]| {
+            let target = SocketAddr::from(([192, 0, 2, u8::try_from(member).unwrap()], 1));
+            own.note(now, members[member], Seen { target, outside: (outside, 7).into() });
+            own.paths().outside.map(|outside| outside.to_string())
+        };
+        let (before, after) = ([198, 51, 100, 1], [198, 51, 100, 2]);
+        assert_eq!(see(0, before), None, "one alone");
+        assert_eq!(see(1, before).as_deref(), Some("198.51.100.1"));
+        assert_eq!(see(0, after).as_deref(), Some("198.51.100.2"), "it saw another before");
+        assert_eq!(see(1, after).as_deref(), Some("198.51.100.2"));
+        // One with several addresses.
+        own.set_local(now, vec!["10.0.1.2:7".parse().unwrap()]);
+        let mut see = |member: usize, outside: [u8; 4]| {
+            let target = SocketAddr::from(([192, 0, 2, u8::try_from(member).unwrap()], 1));
+            own.note(now, members[member], Seen { target, outside: (outside, 7).into() });
+            own.paths().outside
+        };
+        for _ in 0..3 {
+            assert_eq!(see(0, before), None);
+            assert_eq!(see(1, after), None);
+        }
+    }
+
+    #[test]
+    fn observers_are_asked_at_once_and_once_in_a_second_where_nothing_answers() {
+        let now = testing::now();
+        let mut own = Own::new(now);
+        own.set_observers(now, vec![testing::peer(1)]);
+        for round in 0..=QUICK_ROUNDS {
+            assert_eq!(own.take_due(now + ASK_AGAIN * round).len(), 1);
+        }
+        let last = now + ASK_AGAIN * QUICK_ROUNDS;
+        let half = last + ASK_AGAIN / 2;
+        own.ask_soon(half);
+        assert_eq!(own.take_due(half).len(), 0, "a moment ago");
+        assert_eq!(own.take_due(last + ASK_AGAIN).len(), 1);
+        let later = last + ASK_AGAIN * 3;
+        assert_eq!(own.take_due(later).len(), 0);
+        own.ask_soon(later);
+        assert_eq!(own.take_due(later).len(), 1);
     }
 
     #[test]

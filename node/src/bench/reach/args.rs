@@ -42,7 +42,7 @@ pub struct ReachArgs {
     #[arg(long, default_value_t = 12)]
     pub seconds: u32,
     /// Keep the nodes' logs in this directory; CONSORT_LOG says how much they tell
-    #[arg(long, value_name = "DIR", conflicts_with_all = ["roam", "faults", "idle", "upheaval", "grown"])]
+    #[arg(long, value_name = "DIR", conflicts_with_all = ["faults", "idle", "upheaval", "grown"])]
     pub logs: Option<PathBuf>,
     /// Instead: every two different kinds so many times, all pairs of hosts of their own at once; how many go direct, and at what cost
     #[arg(long, value_name = "PAIRS", requires = "kinds", conflicts_with_all = ["case", "same_lans"])]

@@ -106,7 +106,7 @@ pub(super) fn run(args: &ReachArgs, json: bool) -> Result<Exit, Failure> {
                 Output { json }.document(&report, Report::for_people)?;
             }
             args::Plan::Roam(relay) => {
-                let all = roam::measure(&roam::CHANGES, roam::SETTLED, *relay).await?;
+                let all = roam::measure(&roam::CHANGES, roam::SETTLED, *relay, args.logs.as_deref()).await?;
                 Output { json }.document(&all, |all| roam::for_people(all))?;
             }
             args::Plan::Pairs { kinds, pairs, patience } => {

@@ -3,6 +3,7 @@
 use std::fmt::Write as _;
 use std::io::{self, Read as _, Write as _};
 use std::net::{SocketAddr, TcpListener, TcpStream};
+use std::path::Path;
 use std::time::{Duration, Instant};
 
 use consort_lab::case::{Case, Home, World};
@@ -14,7 +15,7 @@ use crate::control::api::Peer;
 use crate::control::client::Client;
 use crate::demo::stage::{DEADLINE, awaited, lab_failure};
 use crate::failure::Failure;
-use crate::why::Path;
+use crate::why;
 
 /// Any port: nothing else is on the network.
 const PORT: u16 = 9;
@@ -94,9 +95,17 @@ fn case(relay: Relay) -> String {
 ///
 /// # Errors
 /// If the lab or a node fails, or the connection does not live.
-pub async fn measure(changes: &[Change], settled: Duration, relay: Relay) -> Result<Vec<Roamed>, Failure> {
+pub async fn measure(
+    changes: &[Change],
+    settled: Duration,
+    relay: Relay,
+    logs: Option<&Path>,
+) -> Result<Vec<Roamed>, Failure> {
     let case = Case::parse(&case(relay)).map_err(|faults| lab_failure(format!("{faults:?}")))?;
     let mut crew = Crew::new(World::build(&case).map_err(lab_failure)?);
+    if let Some(directory) = logs {
+        crew.keep_logs(directory).map_err(lab_failure)?;
+    }
     crew.will_roam(MOVER);
     crew.start_overlay().await?;
     let mover = pair::host_id(&crew.client(MOVER)?).await?;
@@ -104,7 +113,7 @@ pub async fn measure(changes: &[Change], settled: Duration, relay: Relay) -> Res
     let stayer = crew.client(STAYER)?;
     awaited("the path is direct", async || {
         talk.answered().map_err(lab_failure)?;
-        Ok((pair::way(&stayer, &mover).await? == Path::Direct).then_some(()))
+        Ok((pair::way(&stayer, &mover).await? == why::Path::Direct).then_some(()))
     })
     .await?;
     let mut connection = Connection::open(&mut crew, &talk)?;
@@ -129,7 +138,7 @@ pub async fn measure(changes: &[Change], settled: Duration, relay: Relay) -> Res
         let mut direct_ms = None;
         while direct_ms.is_none() && changed.elapsed() < DIRECT {
             connection.talk(&mut talk, LOOK).await?;
-            let is_direct = pair::way(&stayer, &mover).await? == Path::Direct;
+            let is_direct = pair::way(&stayer, &mover).await? == why::Path::Direct;
             direct_ms = is_direct.then(|| milliseconds(changed.elapsed()));
         }
         connection.talk(&mut talk, TALK).await?;

@@ -6,6 +6,7 @@
 //! ```
 //! | file | owns |
 //! |---|---|
+//! | `outside` | the address of the NAT before this host, and when it is another |
 //! | [`whereabouts`] | what a host says of where it is, and what of it is tried |
 //! | [`message`] | the bytes |
 //! | [`stream`] | the last resort |
@@ -17,12 +18,13 @@
 
 pub mod facts;
 pub mod message;
+mod outside;
 pub mod stream;
 pub mod whereabouts;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use consort_overlay::{CallError, HostId, Overlay, RpcRefusal, Stream};
 use consort_vswitch::path::{CandidateKind, NatKind, PathReason, PathView};
@@ -36,6 +38,7 @@ use super::protocols;
 use super::relay::Relays;
 use super::ways::{Between, Ways};
 use crate::why::Meeting;
+use outside::Outside;
 use stream::Streams;
 use whereabouts::Whereabouts;
 
@@ -123,6 +126,7 @@ struct State {
     /// Hosts to which a way by other means is sought.
     under_way: BTreeSet<HostId>,
     outcomes: BTreeMap<HostId, Meeting>,
+    outside: Outside,
 }
 
 impl Meet {
@@ -364,7 +368,13 @@ impl Meet {
 
     /// Where this host is has changed: its record says so, and those it has links with hear of it at once.
     fn candidates_changed(&self) {
-        let own = Whereabouts::own(self.data.static_public(), &self.data.own_paths(), self.relays.serves());
+        let paths = self.data.own_paths();
+        if self.state().outside.changed(Instant::now(), &paths) {
+            tracing::info!(outside = ?paths.outside, "the NAT before this host has another address");
+            let overlay = self.overlay.clone();
+            tokio::spawn(async move { overlay.outside_changed().await });
+        }
+        let own = Whereabouts::own(self.data.static_public(), &paths, self.relays.serves());
         let is_new = self.own.send_if_modified(|known| {
             let is_new = *known != own;
             *known = own;

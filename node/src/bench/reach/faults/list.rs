@@ -419,7 +419,7 @@ pub const ALL: &[Fault] = &[
         "two homes, and no third member runs any more",
         HOMES,
         Before::Nothing,
-        &[Step::KillNode("other"), Step::KillNode("founder")],
+        &[Step::Heard("a", "b"), Step::KillNode("other"), Step::KillNode("founder")],
         &[Code::Isolated],
     ),
     Fault {

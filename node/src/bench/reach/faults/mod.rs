@@ -100,8 +100,10 @@ pub enum Step {
     LateNewcomer(&'static str),
     /// A host's resolver becomes one where nobody answers.
     ResolverGone(&'static str),
-    /// Two others are on a network of their own, and frames pass.
+    /// The two talk over a relay, and go on.
     Talking(&'static str, &'static str),
+    /// The first has heard of the second: nothing is left to chance that joining leaves to it.
+    Heard(&'static str, &'static str),
     /// The founder puts a host out.
     Revoke(&'static str),
     /// The founder applies a topology; `{a}`, `{b}`, `{founder}` in it stand for the hosts' ids.

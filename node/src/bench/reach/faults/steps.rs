@@ -13,8 +13,9 @@ use super::{Step, Tamper};
 use crate::bench::reach::crew::Crew;
 use crate::bench::reach::pair::{self, Conversation};
 use crate::control::api::{RevokeBody, Revoked, TopologyBody, TopologyPlan};
-use crate::demo::stage::lab_failure;
+use crate::demo::stage::{awaited, lab_failure};
 use crate::failure::Failure;
+use crate::why::{Code, Path};
 
 /// How long frames may take to pass where they have to.
 const PASSING_WITHIN: Duration = Duration::from_secs(30);
@@ -113,7 +114,21 @@ impl Scene {
             }
             Step::Talking(first, second) => {
                 self.begin(first, second).await?;
-                self.pass().await
+                self.pass().await?;
+                let client = self.crew.client(first)?;
+                let other = pair::host_id(&self.crew.client(second)?).await?;
+                awaited("the two talk over a relay", async || {
+                    self.talk()?;
+                    Ok((pair::way(&client, &other).await? == Path::Relay).then_some(()))
+                })
+                .await
+            }
+            Step::Heard(host, other) => {
+                let (client, other) = (self.crew.client(host)?, self.ids.named(other).to_owned());
+                awaited("the one has heard of the other", async || {
+                    Ok((pair::why(&client, &other).await?.code != Code::HostUnknown).then_some(()))
+                })
+                .await
             }
             Step::Revoke(host) => {
                 let body = RevokeBody { key: self.ids.named(host).to_owned() };

@@ -415,15 +415,18 @@ impl Paths {
     }
 
     pub(crate) fn suspect(&mut self, now: Instant, peer: PeerIndex) {
-        // A relay that sees this host elsewhere than before forwards nothing until it knows: it hears of it first.
+        // A relay that sees this host elsewhere than before forwards nothing until it knows: it hears of it first. Without any, observers are asked.
         let relays: Vec<HostId> = self.peers.get(&peer).into_iter().flat_map(Peer::relays).collect();
+        let is_alone = relays.is_empty();
         for relay in relays {
             if let Some(relay) = self.by_host.get(&relay).copied() {
                 self.with(now, relay, |relay, shared, now| relay.suspect_way(shared, now));
             }
         }
         self.with(now, peer, |peer, _, now| peer.suspect(now));
-        self.shared.own.ask_soon(now);
+        if is_alone {
+            self.shared.own.ask_soon(now);
+        }
     }
 
     /// A probe or reply that [`Probers`] found to be this peer's.

@@ -108,6 +108,9 @@ fn watch(arguments: &Arguments<'_>, directory: &Directory, groups: &Groups) -> R
     }
 }
 
+/// Directories that are made until one is not swept away by another lab before it is locked.
+const TRIES: u32 = 16;
+
 /// The directory outside: a mount point for the lab's tmpfs and links for those who look from outside. Locked while its janitor
 /// lives; removed with it.
 struct Directory {
@@ -120,9 +123,19 @@ impl Directory {
         sweep();
         cgroup::sweep(DIRECTORY_PREFIX, |name| Path::new(DIRECTORY_PARENT).join(name).exists());
         let template = Path::new(DIRECTORY_PARENT).join(format!("{DIRECTORY_PREFIX}XXXXXX"));
-        let path = mkdtemp(&template).map_err(attempted("make a directory in /tmp"))?;
-        let lock = lock(&path).map_err(attempted("lock the lab's directory"))?;
-        Ok(Self { path, _lock: lock })
+        let mut tries = 0;
+        loop {
+            let path = mkdtemp(&template).map_err(attempted("make a directory in /tmp"))?;
+            tries += 1;
+            // Another lab that begins just now may take it for one whose janitor was killed.
+            match lock(&path) {
+                Ok(lock) if path.exists() => return Ok(Self { path, _lock: lock }),
+                Err(error) if tries == TRIES => {
+                    return Err(attempted("lock the lab's directory")(error));
+                }
+                _ => remove(&path),
+            }
+        }
     }
 
     /// The lab's name, wherever it needs one.

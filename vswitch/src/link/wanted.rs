@@ -151,7 +151,7 @@ impl Links {
 
     /// Closes a leg.
     pub(crate) fn relay_close(&mut self, now: Instant, incoming: u32) {
-        self.paths.relay_close(incoming);
+        self.paths.relay_close(now, incoming);
         self.settle(now);
     }
 

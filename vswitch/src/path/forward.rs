@@ -179,10 +179,18 @@ impl Relays {
         self.changed |= self.legs.values().any(|leg| leg.from == peer || leg.to == peer);
     }
 
-    pub(super) fn expire(&mut self, now: Instant) {
+    /// True if any has run out.
+    pub(super) fn expire(&mut self, now: Instant) -> bool {
         let before = self.legs.len();
         self.legs.retain(|_, leg| leg.until > now);
-        self.changed |= self.legs.len() != before;
+        let any = self.legs.len() != before;
+        self.changed |= any;
+        any
+    }
+
+    /// The relays to which this one forwards: nobody but it keeps them in reach, as the ends of a way do with their own.
+    pub(super) fn onward(&self) -> impl Iterator<Item = PeerIndex> + '_ {
+        self.legs.values().filter(|leg| leg.onward.is_some()).map(|leg| leg.to)
     }
 
     pub(super) fn next_at(&self) -> Option<Instant> {

@@ -453,7 +453,9 @@ impl Paths {
         if self.shared.own.take_news(now) {
             self.shared.outputs.push_back(PathOutput::Tell(Event::CandidatesChanged));
         }
-        self.relays.expire(now);
+        if self.relays.expire(now) {
+            self.note_relays(now);
+        }
         while let Some((at, peer)) = self.deadlines.first().copied().filter(|(at, _)| *at <= now) {
             self.set_deadline(peer, None);
             self.with(now, peer, |peer, shared, now| peer.handle_timeout(shared, now));
@@ -514,7 +516,8 @@ impl Paths {
         }
         let (host, deadline) = (peer.host, peer.next_at(self.shared.blocked_until));
         self.set_deadline(index, deadline);
-        if were != are {
+        // From where the host sends may be known before where it is reached.
+        if were != are || before != after {
             self.relays.moved(index);
         }
         if let Some(to) = after.filter(|_| before != after) {

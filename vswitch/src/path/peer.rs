@@ -324,11 +324,22 @@ impl Peer {
     pub(super) fn set_relays_for(&mut self, now: Instant, relays_for: bool) {
         if !self.relays_for && relays_for {
             self.keep_at = Some(now);
-            // A relay takes the first datagram, wherever its address is known from.
-            let manner = self.manner();
-            self.tracks.iter_mut().for_each(|track| track.start(now, manner));
+            self.try_all(now);
         }
         self.relays_for = relays_for;
+    }
+
+    /// A relay is wanted again: its ways are tried, if none works.
+    pub(super) fn seek(&mut self, now: Instant) {
+        if self.direct_ways().is_empty() {
+            self.try_all(now);
+        }
+    }
+
+    /// A relay takes the first datagram, wherever its address is known from.
+    fn try_all(&mut self, now: Instant) {
+        let manner = self.manner();
+        self.tracks.iter_mut().for_each(|track| track.start(now, manner));
     }
 
     /// Forgets it: its sockets go with its ways.

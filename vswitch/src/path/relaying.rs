@@ -8,6 +8,7 @@ use crate::{HostId, switch::PeerIndex};
 impl Paths {
     pub(crate) fn set_relay(&mut self, now: Instant, policy: RelayPolicy) {
         self.relays.set_policy(now, policy);
+        self.note_relays(now);
     }
 
     /// True if the peer's link has another rate now.
@@ -39,11 +40,17 @@ impl Paths {
     pub(crate) fn relay_open(&mut self, now: Instant, leg: &RelayLeg) -> Result<RelayTokens, RelayRefusal> {
         let end = |host: HostId| self.by_host.get(&host).copied().ok_or(RelayRefusal::HostUnknown(host));
         let (from, to) = (end(leg.from)?, end(leg.to)?);
-        self.relays.open(now, leg, from, to, &mut self.shared.entropy)
+        let tokens = self.relays.open(now, leg, from, to, &mut self.shared.entropy)?;
+        self.note_relays(now);
+        if leg.onward.is_some() {
+            self.with(now, to, |relay, _, now| relay.seek(now));
+        }
+        Ok(tokens)
     }
 
-    pub(crate) fn relay_close(&mut self, incoming: u32) {
+    pub(crate) fn relay_close(&mut self, now: Instant, incoming: u32) {
         self.relays.close(incoming);
+        self.note_relays(now);
     }
 
     /// What workers forward by, if it changed since the last time.
@@ -64,13 +71,14 @@ impl Paths {
         }
     }
 
-    /// Relays of ways that are used are kept in reach.
+    /// Relays of ways that are used are kept in reach, and those that come after this host on the ways of others.
     pub(super) fn note_relays(&mut self, now: Instant) {
         let used: BTreeSet<PeerIndex> = self
             .peers
             .values()
             .flat_map(Peer::relays)
             .filter_map(|relay| self.by_host.get(&relay).copied())
+            .chain(self.relays.onward())
             .collect();
         for peer in self.peers.keys().copied().collect::<Vec<_>>() {
             self.with(now, peer, |peer, _, now| peer.set_relays_for(now, used.contains(&peer.index)));

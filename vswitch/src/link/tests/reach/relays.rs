@@ -181,18 +181,23 @@ fn a_direct_path_is_taken_by_both_though_one_was_allowed_it_later() {
     }
 }
 
+/// Lets these two relay and opens a way over both, one after the other. They know each other's address.
+fn chain(world: &mut World, relays: [usize; 2]) -> [crate::path::RelayedPath; 2] {
+    let [one, other] = relays;
+    for (at, of) in [(one, other), (other, one)] {
+        world.allow_relaying(at, 1_000_000_000);
+        let candidate = crate::path::Candidate::local(world.address(of));
+        let peer = world.hosts[of].peer;
+        world.name(at, of);
+        world.hosts[at].links.set_candidates(world.now, peer, &[candidate], None);
+    }
+    world.relay(3, 4, &relays)
+}
+
 #[test]
 fn a_chain_of_relays_is_one_path_and_stays_sealed() {
     let mut world = World::with(31, &["symmetric-random", "carrier-symmetric"]);
-    world.allow_relaying(0, 1_000_000_000);
-    world.allow_relaying(1, 1_000_000_000);
-    for (at, other) in [(0, 1), (1, 0)] {
-        let candidate = crate::path::Candidate::local(world.address(other));
-        let peer = world.hosts[other].peer;
-        world.name(at, other);
-        world.hosts[at].links.set_candidates(world.now, peer, &[candidate], None);
-    }
-    let way = world.relay(3, 4, &[0, 1]);
+    let way = chain(&mut world, [0, 1]);
     world.want(3, 4);
     give(&mut world, &[way]);
     assert!(world.until(Duration::from_secs(8), |world| world.relayed(3, 4)), "{:#?}", world.paths(3, 4));
@@ -202,6 +207,28 @@ fn a_chain_of_relays_is_one_path_and_stays_sealed() {
     for relay in 0..2 {
         assert!(world.hosts[relay].relayed.read().datagrams >= 100);
     }
+}
+
+/// Members ask some of the others where they are seen, which opens ways between them; two relays that follow each other may not be among each other's.
+#[test]
+fn relays_of_a_chain_keep_each_other_in_reach_though_neither_asks_the_other() {
+    let mut world = World::with(32, &["symmetric-random", "carrier-symmetric", "public", "public"]);
+    let way = chain(&mut world, [5, 6]);
+    for (end, relay) in [(3, 5), (4, 6)] {
+        let candidate = crate::path::Candidate::local(world.address(relay));
+        let peer = world.hosts[relay].peer;
+        world.name(end, relay);
+        world.hosts[end].links.set_candidates(world.now, peer, &[candidate], None);
+    }
+    world.want(3, 4);
+    give(&mut world, &[way]);
+    assert!(world.until(Duration::from_secs(2), |world| world.relayed(3, 4)), "{:#?}", world.paths(3, 4));
+    // Longer than a way counts that nobody uses.
+    use_for(&mut world, Duration::from_secs(240));
+    let before = numbers(&world, 4).len();
+    talk(&mut world, 0, 50);
+    world.run(Duration::from_millis(300));
+    assert_eq!(numbers(&world, 4).len(), before + 50);
 }
 
 #[test]

@@ -26,6 +26,8 @@ const SEEN_MAX: usize = 32;
 const SEEN_FOR: Duration = Duration::from_secs(180);
 /// Until observers are asked again while the kind of the NAT is not known.
 const ASK_AGAIN: Duration = Duration::from_secs(1);
+/// The same in a network that this host has just come to, doubled each time: its routes may not be there yet.
+const ASK_ANEW: Duration = Duration::from_millis(60);
 /// Rounds of questions at that pace; one observer alone never tells the kind of a NAT.
 const QUICK_ROUNDS: u32 = 8;
 /// Rounds in which no observer answered, after which UDP is taken for blocked.
@@ -50,6 +52,9 @@ pub(super) struct Own {
     observers: Vec<PeerIndex>,
     ask_at: Instant,
     asked_at: Option<Instant>,
+    /// When the addresses became those they are, and the pause after the next question while nobody has answered since.
+    moved_at: Instant,
+    anew: Duration,
     silent_rounds: u32,
     rounds: u32,
     seen: VecDeque<Observation>,
@@ -70,6 +75,8 @@ impl Own {
             observers: Vec::new(),
             ask_at: now,
             asked_at: None,
+            moved_at: now,
+            anew: ASK_AGAIN,
             silent_rounds: 0,
             rounds: 0,
             seen: VecDeque::new(),
@@ -93,7 +100,7 @@ impl Own {
         self.seen.clear();
         (self.fresh, self.next_ports) = (None, None);
         (self.silent_rounds, self.rounds) = (0, 0);
-        self.ask_at = now;
+        (self.ask_at, self.moved_at, self.anew) = (now, now, ASK_ANEW);
         self.changed(now);
         true
     }
@@ -122,13 +129,18 @@ impl Own {
         if self.observers.is_empty() || self.ask_at > now {
             return Vec::new();
         }
+        self.asked_at = Some(now);
         self.seen.retain(|old| old.at + SEEN_FOR > now);
+        if self.anew < ASK_AGAIN {
+            self.ask_at = now + self.anew;
+            self.anew *= 2;
+            return self.observers.clone();
+        }
         let answered = self.seen.iter().any(|seen| seen.at + self.interval.get() * 2 > now);
         self.silent_rounds = if answered { 0 } else { self.silent_rounds.saturating_add(1) };
         let known = self.nat().kind != NatKind::Unknown && answered;
         self.rounds = self.rounds.saturating_add(1);
         let patient = known || self.rounds > QUICK_ROUNDS;
-        self.asked_at = Some(now);
         self.ask_at = now + if patient { self.interval.get() } else { ASK_AGAIN };
         self.changed(now);
         self.observers.clone()
@@ -138,6 +150,11 @@ impl Own {
     pub(super) fn ask_soon(&mut self, now: Instant) {
         let soonest = self.asked_at.map_or(now, |asked| now.max(asked + ASK_AGAIN));
         self.ask_at = self.ask_at.min(soonest);
+    }
+
+    /// Whether this host was where it is now at that time: ways that worked before that say nothing.
+    pub(super) fn was_here(&self, at: Instant) -> bool {
+        at >= self.moved_at
     }
 
     /// A reply says from where a probe of the main socket came.
@@ -158,6 +175,7 @@ impl Own {
         }
         self.seen.push_back(Observation { at: now, by, seen });
         self.silent_rounds = 0;
+        self.anew = ASK_AGAIN;
         self.changed(now);
     }
 
@@ -366,6 +384,33 @@ mod tests {
         assert_eq!(own.take_due(later).len(), 0);
         own.ask_soon(later);
         assert_eq!(own.take_due(later).len(), 1);
+    }
+
+    #[test]
+    fn in_a_new_network_observers_are_asked_again_soon_until_one_answers() {
+        let begin = testing::now();
+        let asked = |answered_after: u64| {
+            let mut own = Own::new(begin);
+            own.set_observers(begin, vec![testing::peer(1)]);
+            own.set_local(begin, vec!["10.0.0.2:7".parse().unwrap()]);
+            let mut asked = Vec::new();
+            for millis in (0..2500).step_by(20) {
+                let now = begin + Duration::from_millis(millis);
+                if !own.take_due(now).is_empty() {
+                    asked.push(millis);
+                }
+                if millis == answered_after {
+                    let (target, outside) =
+                        ("192.0.2.1:1".parse().unwrap(), "198.51.100.1:7".parse().unwrap());
+                    own.note(now, HostId::random(), Seen { target, outside });
+                }
+            }
+            (asked, own.nat().kind)
+        };
+        let (all, kind) = asked(9999);
+        assert_eq!(all, [0, 60, 180, 420, 900, 1860]);
+        assert_ne!(kind, NatKind::Blocked, "after a second and a half");
+        assert_eq!(asked(80).0, [0, 60, 180, 1180, 2180]);
     }
 
     #[test]

@@ -325,7 +325,11 @@ impl Meet {
 
     /// The two tell each other where they are; true if both data planes know now.
     async fn meet(&self, host: HostId) -> bool {
-        let answer = self.overlay.call(host, protocols::MEET, message::encode(&self.own())).await;
+        let answer = match self.call(host).await {
+            // One of the two is elsewhere now, which is when a meeting is wanted: a connection is being made anew, and to be met twice does no harm.
+            Err(CallError::Lost(_)) => self.call(host).await,
+            answer => answer,
+        };
         let outcome = match answer.as_deref().map(message::decode) {
             Ok(Some(whereabouts)) => {
                 let is_taken = self.peers.met(host, whereabouts).await;
@@ -340,6 +344,10 @@ impl Meet {
         };
         self.remember(host, outcome);
         outcome == Meeting::Answered
+    }
+
+    async fn call(&self, host: HostId) -> Result<Vec<u8>, CallError> {
+        self.overlay.call(host, protocols::MEET, message::encode(&self.own())).await
     }
 
     fn remember(&self, host: HostId, outcome: Meeting) {

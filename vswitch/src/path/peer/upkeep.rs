@@ -149,9 +149,12 @@ impl Peer {
         }
     }
 
-    /// Asks what the host sees, on the way that works, else on all.
+    /// Asks what the host sees, on the way that works from where this host is, else on all.
     pub(in crate::path) fn ask(&mut self, shared: &mut Shared, now: Instant) {
-        let working = self.tracks.iter().position(|track| track.direct() && track.alive());
+        let works = |track: &Track| {
+            track.direct() && track.alive() && track.answered_at().is_some_and(|at| shared.own.was_here(at))
+        };
+        let working = self.tracks.iter().position(works);
         let places: Vec<usize> = match working {
             Some(place) => vec![place],
             None => (0..self.tracks.len()).filter(|place| self.tracks[*place].direct()).collect(),
@@ -187,7 +190,10 @@ impl Peer {
 
 #[cfg(test)]
 mod tests {
-    use std::{sync::Arc, time::Duration};
+    use std::{
+        sync::Arc,
+        time::{Duration, Instant},
+    };
 
     use crate::{
         HostId,
@@ -195,24 +201,52 @@ mod tests {
         link::{Now, RefusalCounters},
         path::{Candidate, Need, Paths},
         session::{SharedSecret, StaticSecret},
+        switch::PeerIndex,
         testing,
     };
 
-    #[test]
-    fn what_is_looked_at_and_not_due_takes_nothing_from_the_rate() {
-        let (now, peer) = (testing::now(), testing::peer(1));
+    /// Paths of a host that knows a peer by so many addresses.
+    fn paths(now: Instant, peer: PeerIndex, addresses: u8) -> Paths {
         let (secret, shared) = (StaticSecret::new([1; 32]), SharedSecret::new([9; 32]));
         let begun = Now { at: now, wall_nanos: 1 };
         let refusals = Arc::<RefusalCounters>::default();
         let mut paths = Paths::new(secret, shared, Entropy::new([1; 32]), refusals, begun);
         paths.set_peer(now, peer, HostId::random(), &StaticSecret::new([2; 32]).public());
-        let candidates = [1_u8, 2, 3].map(|last| Candidate::local(([10, 0, 0, last], 9).into()));
+        let candidates: Vec<Candidate> =
+            (1..=addresses).map(|last| Candidate::local(([10, 0, 0, last], 9).into())).collect();
         paths.set_candidates(now, peer, &candidates, None);
+        paths
+    }
+
+    #[test]
+    fn what_is_looked_at_and_not_due_takes_nothing_from_the_rate() {
+        let (now, peer) = (testing::now(), testing::peer(1));
+        let mut paths = paths(now, peer, 3);
         paths.set_need(now, peer, Need::Wanted);
         for millis in 0..50 {
             let now = now + Duration::from_millis(millis);
             paths.with(now, peer, |peer, shared, now| peer.handle_timeout(shared, now));
         }
         assert_eq!(paths.shared.beside, 3, "one probe to each candidate");
+    }
+
+    #[test]
+    fn a_way_that_worked_before_this_host_moved_is_not_the_only_one_that_is_asked_over() {
+        let (begin, peer) = (testing::now(), testing::peer(1));
+        let mut paths = paths(begin, peer, 2);
+        let asked = |paths: &mut Paths, now| {
+            paths.with(now, peer, |peer, shared, now| peer.ask(shared, now));
+            let tracks = &paths.peers[&peer].tracks;
+            tracks.iter().map(|track| track.last_sent() == Some(now)).collect::<Vec<_>>()
+        };
+        assert_eq!(asked(&mut paths, begin), [true, true], "none is known to work");
+        let [there, here, moved] = [1, 2, 3].map(|seconds| begin + Duration::from_secs(seconds));
+        paths.with(there, peer, |peer, _, now| {
+            peer.tracks[1].sent(now, 99);
+            assert!(peer.tracks[1].answered(now, 99));
+        });
+        assert_eq!(asked(&mut paths, here), [false, true]);
+        paths.set_local(moved, vec!["10.0.1.2:9".parse().unwrap()]);
+        assert_eq!(asked(&mut paths, moved), [true, true]);
     }
 }

@@ -23,6 +23,7 @@ use crate::{
         keeper::{Keeper, KeeperShared},
         poll::Waker,
         published::Published,
+        readers::Readers,
         tap::{QUEUES_MAX, TapQueue},
         udp::Socket,
         worker::{Port, Ports, Worker, WorkersShared},
@@ -204,7 +205,8 @@ impl DataPlane {
         let writer = if queues.len() > 1 { queues.pop() } else { None };
         writer.as_ref().map_or(Ok(()), TapQueue::detach)?;
         let id = self.inner.switch.attach(network, port)?;
-        let port = Arc::new(Port { id, queues, writer });
+        let readers = Readers::new(id.0 as usize, queues.len(), self.inner.wakers.len());
+        let port = Arc::new(Port { id, queues, writer, readers });
         self.inner.change_ports(|ports| {
             ports.insert(id, port);
         });

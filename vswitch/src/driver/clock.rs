@@ -18,6 +18,13 @@ pub(crate) fn both() -> Now {
     Now { at: now(), wall_nanos: u64::try_from(wall.as_nanos()).unwrap_or(u64::MAX) }
 }
 
+/// Processor time of the calling thread.
+pub(crate) fn thread_time() -> Duration {
+    let time = rustix::time::clock_gettime(rustix::time::ClockId::ThreadCPUTime);
+    let seconds = u64::try_from(time.tv_sec).unwrap_or(0);
+    Duration::new(seconds, u32::try_from(time.tv_nsec).unwrap_or(0))
+}
+
 /// How long some work takes.
 pub(crate) fn time(work: &mut dyn FnMut()) -> Duration {
     let start = now();

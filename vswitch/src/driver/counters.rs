@@ -23,6 +23,8 @@ pub(crate) struct WorkerCounters {
     pub(crate) write_failed: Count,
     /// TAP queues that could not be read any more.
     pub(crate) read_failed: Count,
+    /// TAP queues given to another worker.
+    pub(crate) queues_given: Count,
     /// Errors of the socket on receiving.
     pub(crate) receive_failed: Count,
     /// Datagrams that waited for their line, which the kernel did not take then.
@@ -52,6 +54,8 @@ pub struct WorkerCounts {
     pub write_failed: u64,
     /// TAP queues that could not be read any more.
     pub read_failed: u64,
+    /// TAP queues that one worker gave to another, which has more time for them or is awake anyway.
+    pub queues_given: u64,
     /// Errors of a socket on receiving.
     pub receive_failed: u64,
     /// Datagrams that waited for their line, which the kernel did not take then.
@@ -76,6 +80,7 @@ impl WorkerCounters {
         sum.backlog_marked += self.backlog_marked.read();
         sum.backlog_dropped += self.backlog_dropped.read();
         sum.write_failed += self.write_failed.read();
+        sum.queues_given += self.queues_given.read();
         sum.read_failed += self.read_failed.read();
         sum.receive_failed += self.receive_failed.read();
         sum.paced_failed += self.paced_failed.read();

@@ -1,8 +1,10 @@
-//! A worker: one thread that moves frames between its share of TAP queues and its UDP socket.
+//! A worker: one thread that moves frames between the TAP queues it reads and its UDP socket.
 //!
 //! A turn takes what is there, in bounded portions, so that one busy queue does not starve another ([`READS_PER_TURN`],
 //! [`SENT_BYTES_PER_TURN`], [`RUNS_PER_TURN`]); what it gathered leaves at the end of each portion, so nothing waits for
 //! more to come. What ports gave waits in a [`Backlog`], where flows take turns.
+
+mod queues;
 
 use std::{
     cell::RefCell,
@@ -21,6 +23,7 @@ use super::{
     pacer::Pacer,
     poll::{Poll, Waker},
     published::{Published, Seen},
+    readers::Readers,
     sender::Sender,
     tap::TapQueue,
     udp::{ARENA_BYTES, RECEIVE_MAX, Socket},
@@ -32,6 +35,7 @@ use crate::{
     path::{Origin, SocketId},
     switch::{self, Decision, NetworkId, PeerIndex, PortId},
 };
+use queues::Queues;
 
 /// Frames or super-frames read from one TAP queue before others get their turn. Fewer than are sent in a turn when they are small, so
 /// that a flood of them waits in the kernel, where refusing costs nothing; more when they are large, so that what is small
@@ -64,6 +68,8 @@ pub(crate) struct Port {
     pub(crate) queues: Vec<TapQueue>,
     /// The one that is written to where there are several.
     pub(crate) writer: Option<TapQueue>,
+    /// Which worker reads each.
+    pub(crate) readers: Readers,
 }
 
 /// The ports as workers see them.
@@ -107,8 +113,7 @@ pub(crate) struct Worker {
     switch: switch::Worker,
     routes: Seen<Routes>,
     ports: Seen<Ports>,
-    /// The ports whose queues this worker waits for.
-    watched: Arc<Ports>,
+    queues: Queues,
     poll: Poll,
     waker: Arc<Waker>,
     socket: Arc<Socket>,
@@ -147,7 +152,7 @@ impl Worker {
             switch,
             routes: Seen::new(Arc::clone(&shared.keeper.routes)),
             ports: Seen::new(Arc::clone(&shared.ports)),
-            watched: Arc::default(),
+            queues: Queues::default(),
             poll,
             waker,
             socket,
@@ -172,7 +177,7 @@ impl Worker {
         let _alarm = Alarm(Arc::clone(&self.shared.keeper));
         let mut ready = Vec::new();
         let mut awake_until = clock::now();
-        self.watch();
+        self.watch(awake_until);
         self.listen();
         while !self.shared.keeper.stop.load(Acquire) {
             ready.clear();
@@ -193,14 +198,17 @@ impl Worker {
             self.switch.refresh();
             self.routes.refresh();
             if self.ports.refresh() {
-                self.watch();
+                self.watch(now);
             }
             if self.sockets.refresh() {
                 self.listen();
             }
             for token in &ready {
                 match *token {
-                    WAKER => self.waker.clear(),
+                    WAKER => {
+                        self.waker.clear();
+                        self.take_given(now);
+                    }
                     SOCKET => self.receive(now, SocketId::MAIN),
                     token if token >= FIRST_OTHER_SOCKET => self.receive(now, other_socket(token)),
                     token => self.read_port(now, token, rested),
@@ -208,6 +216,7 @@ impl Worker {
             }
             self.send_backlog(now);
             self.send_due(now);
+            self.look(now);
         }
     }
 
@@ -215,31 +224,6 @@ impl Worker {
     fn send_due(&mut self, now: Instant) {
         let out = Out::plain(&self.socket, self.sockets.value());
         self.pacer.get_mut().send_due(now, &out, &self.shared.counters);
-    }
-
-    /// Waits for the queues that are this worker's, and no longer for those that are gone.
-    fn watch(&mut self) {
-        let ports = Arc::clone(self.ports.value());
-        for (id, port) in &*self.watched {
-            if !ports.contains_key(id) {
-                for queue in self.own_queues(port) {
-                    // The kernel forgets a descriptor that is closed; this one is still open, so an error is ours.
-                    if let Err(error) = self.poll.remove(&port.queues[queue]) {
-                        tracing::warn!(%error, port = %id, "a queue could not be let go");
-                    }
-                }
-            }
-        }
-        for (id, port) in &*ports {
-            if !self.watched.contains_key(id) {
-                for queue in self.own_queues(port) {
-                    if let Err(error) = self.poll.add(&port.queues[queue], token(*id, queue)) {
-                        tracing::warn!(%error, port = %id, "a queue cannot be waited for");
-                    }
-                }
-            }
-        }
-        self.watched = ports;
     }
 
     /// Waits for this worker's share of the sockets beside its own, and no longer for those that were closed.
@@ -265,11 +249,6 @@ impl Worker {
             }
         }
         self.listened = wanted;
-    }
-
-    fn own_queues(&self, port: &Port) -> impl Iterator<Item = usize> + use<> {
-        let (first, number, workers) = (port.id.0 as usize, self.number, self.workers);
-        (0..port.queues.len()).filter(move |queue| (first + queue) % workers == number)
     }
 
     // ── from the network to ports ──
@@ -359,7 +338,13 @@ impl Worker {
     fn deliver(&mut self, now: Instant) {
         let Self { shared, switch, ports, joiner, arena, arrivals, joined, .. } = self;
         let (ports, counters) = (&**ports.value(), &*shared.counters);
-        let mut write = |port: PortId, slices: &[IoSlice<'_>]| write_port(ports, port, slices, counters);
+        let (number, load) = (self.number, self.queues.load());
+        let mut write = |port: PortId, slices: &[IoSlice<'_>]| {
+            if let Some(port) = ports.get(&port) {
+                port.readers.brought_by(number, load);
+                write_port(port, slices, counters);
+            }
+        };
         // Whose frame the joiner took last: what continues it goes where it went, and is not judged again.
         let mut source = None;
         let mut alike = 0;
@@ -409,14 +394,17 @@ impl Worker {
     /// alone: mostly there is no more, and where there is, the poll that follows says so.
     fn read_port(&mut self, now: Instant, token: u64, rested: bool) {
         let (id, queue) = port_of(token);
-        let Some(port) = self.watched.get(&id).map(Arc::clone) else { return };
+        let Some(port) = self.queues.port(id) else { return };
+        let mut bytes = 0;
         for _ in 0..READS_PER_TURN {
             match port.queues[queue].read(self.backlog.room()) {
                 Ok(len) => {
+                    bytes += len;
                     let dropped = self.backlog.push(now, id, len, HEADER_BYTES);
                     self.shared.counters.backlog_full.add(dropped);
                     if rested {
-                        return self.send_backlog(now);
+                        self.send_backlog(now);
+                        break;
                     }
                 }
                 Err(error) if error.kind() == ErrorKind::WouldBlock => break,
@@ -425,13 +413,12 @@ impl Worker {
                     tracing::debug!(%error, port = %id, "reading a port failed");
                     self.shared.counters.read_failed.one();
                     // The device is gone: waiting for it would spin.
-                    if let Err(error) = self.poll.remove(&port.queues[queue]) {
-                        tracing::warn!(%error, port = %id, "a queue could not be let go");
-                    }
+                    self.let_go(&port, queue);
                     break;
                 }
             }
         }
+        self.queues.note(id, queue, bytes);
     }
 
     /// Sends from the backlog, at most [`SENT_BYTES_PER_TURN`].
@@ -460,9 +447,12 @@ impl Worker {
             Ok(header) => header,
             Err(refusal) => return counters.offload.count(refusal),
         };
-        let whole = |to: PortId, frame: &[u8]| {
-            write_port(ports.value(), to, &[IoSlice::new(head), IoSlice::new(frame)], counters);
+        let write = |to: PortId, slices: &[IoSlice<'_>]| {
+            if let Some(port) = ports.value().get(&to) {
+                write_port(port, slices, counters);
+            }
         };
+        let whole = |to: PortId, frame: &[u8]| write(to, &[IoSlice::new(head), IoSlice::new(frame)]);
         let pacing = Some(Pacing { now, pacer, counters });
         let out = Out { own: socket, others: sockets.value(), pacing };
         let mut sender = Sender { now, shared, egress, out, scratch, congested };
@@ -479,16 +469,14 @@ impl Worker {
             }
             Decision::Answer(answer) => {
                 let header = VnetHeader::PLAIN.encode();
-                let slices = [IoSlice::new(&header), IoSlice::new(answer.frame())];
-                write_port(ports.value(), port, &slices, counters);
+                write(port, &[IoSlice::new(&header), IoSlice::new(answer.frame())]);
             }
             Decision::Drop(_) => {}
         }
     }
 }
 
-fn write_port(ports: &Ports, port: PortId, slices: &[IoSlice<'_>], counters: &WorkerCounters) {
-    let Some(port) = ports.get(&port) else { return };
+fn write_port(port: &Port, slices: &[IoSlice<'_>], counters: &WorkerCounters) {
     let writer = port.writer.as_ref().unwrap_or(&port.queues[0]);
     if writer.write(slices).is_err() {
         counters.write_failed.one();

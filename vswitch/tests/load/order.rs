@@ -1,4 +1,4 @@
-//! Order inside a flow, with more workers than processors and several peers and flows at once.
+//! Order inside a flow, with more workers than processors and several peers and flows at once, while queues change hands among workers.
 //!
 //! Both ends of each pair of sockets begin to send at once: by itself the kernel would move each way to the queue on which the other was first written,
 //! and so to another worker, which overtakes the first (`driver::tap` says what stands against that; without it about every third run had the first few
@@ -41,4 +41,6 @@ pub(crate) fn order_inside_each_flow_is_kept_by_several_workers() {
             scope.spawn(|| flow.run(|number| number < DATAGRAMS));
         }
     });
+    let given: u64 = world.sites.iter().map(|site| site.plane.snapshot().worker_counts.queues_given).sum();
+    assert!(given > 0, "no queue changed hands meanwhile");
 }

@@ -205,7 +205,7 @@ impl DataPlane {
         let writer = if queues.len() > 1 { queues.pop() } else { None };
         writer.as_ref().map_or(Ok(()), TapQueue::detach)?;
         let id = self.inner.switch.attach(network, port)?;
-        let readers = Readers::new(id.0 as usize, queues.len(), self.inner.wakers.len());
+        let readers = Readers::new(id, queues.len(), self.inner.wakers.len());
         let port = Arc::new(Port { id, queues, writer, readers });
         self.inner.change_ports(|ports| {
             ports.insert(id, port);

@@ -89,6 +89,11 @@ impl Backlog {
         self.small + self.large == 0
     }
 
+    /// Whether anything of this port waits.
+    pub(crate) fn has(&self, port: PortId) -> bool {
+        self.flows.iter().flat_map(|flow| &flow.frames).any(|frame| frame.port == port)
+    }
+
     /// Room for the next frame.
     pub(crate) fn room(&mut self) -> &mut [u8] {
         &mut self.spare
@@ -309,6 +314,20 @@ mod tests {
         }
         let left = std::iter::from_fn(|| pop(&mut backlog)).filter(|(flow, _)| *flow == bulk).count();
         assert_eq!(left, 20);
+    }
+
+    #[test]
+    fn a_port_waits_until_its_last_frame_is_taken() {
+        let mut backlog = Backlog::new(65_610);
+        let other = PortId(2);
+        for number in 0..3 {
+            push(&mut backlog, 1, number, 1000);
+        }
+        assert!(backlog.has(PORT) && !backlog.has(other));
+        for left in [true, true, false] {
+            pop(&mut backlog).unwrap();
+            assert_eq!(backlog.has(PORT), left);
+        }
     }
 
     #[test]

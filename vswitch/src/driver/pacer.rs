@@ -38,6 +38,11 @@ impl Pacer {
         self.waiting.first_key_value().map(|((at, _), _)| *at)
     }
 
+    /// When the last of what waits may leave.
+    pub(super) fn last_at(&self) -> Option<Instant> {
+        self.waiting.last_key_value().map(|((at, _), _)| *at)
+    }
+
     /// Whether what may leave at `at` leaves now.
     pub(super) fn is_due(now: Instant, at: Instant) -> bool {
         at <= now + SLACK

@@ -16,6 +16,8 @@ use std::{
     time::{Duration, Instant},
 };
 
+use crate::switch::PortId;
+
 /// How long a queue is looked at before it is judged.
 pub(crate) const LOOK: Duration = Duration::from_millis(20);
 /// Bytes a second above which a machine sends much, and those below which it does not: what a worker seals in a tenth, and in a fortieth of its time.
@@ -28,6 +30,8 @@ const ROOM: u32 = 600;
 /// Who reads each queue of a port, and who brings its machine frames.
 #[derive(Debug)]
 pub(crate) struct Readers {
+    /// The port's number, by which the queues of several ports are spread.
+    first: usize,
     of: Box<[AtomicUsize]>,
     /// A worker and its load; [`NOBODY`] before the first.
     bringer: AtomicU32,
@@ -43,10 +47,11 @@ struct Bringer {
 }
 
 impl Readers {
-    /// Those of a port's queues, the first of which is read by that worker.
-    pub(crate) fn new(first: usize, queues: usize, workers: usize) -> Self {
+    /// Those of a port's queues: at first each worker reads its share of them.
+    pub(crate) fn new(port: PortId, queues: usize, workers: usize) -> Self {
+        let first = port.0 as usize;
         let of = (first..first + queues).map(|worker| AtomicUsize::new(worker % workers)).collect();
-        Self { of, bringer: AtomicU32::new(NOBODY) }
+        Self { first, of, bringer: AtomicU32::new(NOBODY) }
     }
 
     /// The queues that this worker is to read.
@@ -113,8 +118,8 @@ impl Reading {
         let Bringer { worker, load } = bringer?;
         if worker == me {
             let is_other = (rate > u128::from(MUCH) || load > FULL) && workers > 1;
-            // The queues of one machine go to several.
-            return is_other.then(|| (me + 1 + queue % (workers - 1)) % workers);
+            // Those of several machines, and those of one, go to several.
+            return is_other.then(|| (me + 1 + (readers.first + queue) % (workers - 1)) % workers);
         }
         // Somebody who came by once is not followed.
         let is_usual = before == Some(worker) && worker < workers;
@@ -145,7 +150,7 @@ mod tests {
 
     #[test]
     fn a_queue_follows_who_brings_its_machine_frames_and_leaves_it_when_it_sends_much() {
-        let readers = Readers::new(ME, 2, WORKERS);
+        let readers = Readers::new(PortId(0), 2, WORKERS);
         assert_eq!(looks(&readers, ME, 0, &[0, 0]), [None, None], "nobody brings anything");
         readers.brought_by(OTHER, 100);
         assert_eq!(looks(&readers, ME, 0, &[0, 0]), [None, Some(OTHER)]);
@@ -156,7 +161,7 @@ mod tests {
 
     #[test]
     fn a_worker_without_time_left_is_not_followed() {
-        let readers = Readers::new(ME, 1, WORKERS);
+        let readers = Readers::new(PortId(0), 1, WORKERS);
         readers.brought_by(OTHER, 700);
         assert_eq!(looks(&readers, ME, 0, &[0, 0]), [None, None]);
         assert_eq!(looks(&readers, OTHER, 0, &[0, 0]), [None, None], "and keeps what it has");
@@ -166,7 +171,7 @@ mod tests {
 
     #[test]
     fn who_came_by_once_is_not_followed() {
-        let readers = Readers::new(ME, 1, WORKERS);
+        let readers = Readers::new(PortId(0), 1, WORKERS);
         let mut now = testing::now();
         let mut reading = Reading::begun(now);
         for worker in [1, 2, 1, 3, 2] {
@@ -178,7 +183,7 @@ mod tests {
 
     #[test]
     fn one_worker_reads_all() {
-        let readers = Readers::new(3, 2, 1);
+        let readers = Readers::new(PortId(3), 2, 1);
         assert_eq!(readers.queues_of(0).count(), 2);
         readers.brought_by(0, 1000);
         let mut reading = Reading::begun(testing::now());

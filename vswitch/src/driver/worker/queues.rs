@@ -33,6 +33,16 @@ struct Leaving {
     port: Arc<Port>,
     queue: usize,
     to: usize,
+    /// When the last of what waits for its line will have left, once nothing of the port waits for its turn.
+    last: Option<Instant>,
+}
+
+impl Leaving {
+    /// Whether something of it may still wait for its line, nothing waiting for its turn. Others' lines may be busy for ever, and are not waited for.
+    fn waits(&mut self, now: Instant, next: Option<Instant>, last: Option<Instant>) -> bool {
+        let last = *self.last.get_or_insert(last.unwrap_or(now));
+        next.is_some_and(|next| next <= last)
+    }
 }
 
 #[derive(Debug, Clone, Copy)]
@@ -106,16 +116,15 @@ impl Worker {
         if self.queues.looked_at.is_none_or(|looked| now >= looked.at + LOOK) {
             self.judge(now);
         }
-        if self.queues.leaving.is_empty()
-            || !self.backlog.is_empty()
-            || self.pacer.get_mut().next_at().is_some()
-        {
-            return;
-        }
-        for Leaving { port, queue, to } in std::mem::take(&mut self.queues.leaving) {
+        let Self { queues: Queues { leaving, .. }, backlog, pacer, shared, .. } = self;
+        let pacer = pacer.get_mut();
+        let is_over = |leaving: &mut Leaving| {
+            !backlog.has(leaving.port.id) && !leaving.waits(now, pacer.next_at(), pacer.last_at())
+        };
+        for Leaving { port, queue, to, .. } in leaving.extract_if(.., is_over) {
             port.readers.give(queue, to);
-            self.shared.counters.queues_given.one();
-            if let Some(waker) = self.shared.keeper.workers.get().and_then(|wakers| wakers.get(to)) {
+            shared.counters.queues_given.one();
+            if let Some(waker) = shared.keeper.workers.get().and_then(|wakers| wakers.get(to)) {
                 waker.wake();
             }
         }
@@ -132,12 +141,33 @@ impl Worker {
         let leave = |((id, queue), reading): (&(PortId, usize), &mut Reading)| {
             let port = ports.get(id)?;
             let to = reading.look(now, &port.readers, *queue, *number, *workers)?;
-            Some(Leaving { port: Arc::clone(port), queue: *queue, to })
+            Some(Leaving { port: Arc::clone(port), queue: *queue, to, last: None })
         };
         let leaving: Vec<Leaving> = reading.iter_mut().filter_map(leave).collect();
         for leaving in leaving {
             self.let_go(&leaving.port, leaving.queue);
             self.queues.leaving.push(leaving);
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::{driver::readers::Readers, testing};
+
+    #[test]
+    fn a_queue_leaves_behind_its_own_frames_and_not_behind_those_that_came_later() {
+        let now = testing::now();
+        let at = |millis| Some(now + Duration::from_millis(millis));
+        let port =
+            Port { id: PortId(1), queues: Vec::new(), writer: None, readers: Readers::new(PortId(1), 1, 2) };
+        let port = Arc::new(port);
+        let leaving = || Leaving { port: Arc::clone(&port), queue: 0, to: 1, last: None };
+        assert!(!leaving().waits(now, None, None), "no line has a rate");
+        let mut behind = leaving();
+        assert!(behind.waits(now, at(2), at(8)));
+        assert!(behind.waits(now, at(8), at(20)), "its last one");
+        assert!(!behind.waits(now, at(9), at(30)), "others' are left");
     }
 }

@@ -258,6 +258,15 @@ fn single_faults() -> Vec<(Code, Facts)> {
         ),
         (Code::RelaySilent, with(no_path(), |facts| blocked_unasked(facts, RelayOutcome::Silent))),
         (Code::RelaysFull, with(no_path(), |facts| blocked_unasked(facts, RelayOutcome::Full))),
+        (
+            Code::RelaysFull,
+            with(no_path(), |facts| {
+                // The far end has asked, and this one found a stream of the control plane standing before it had to.
+                facts.near.nat = hard;
+                let far = facts.far.as_mut().unwrap();
+                (far.nat, far.relays) = (hard, relays(&[RelayOutcome::Full]));
+            }),
+        ),
         (Code::RelaysRefuse, with(no_path(), |facts| blocked_unasked(facts, RelayOutcome::Refused))),
         (Code::RelaysUnreachable, with(no_path(), |facts| blocked_unasked(facts, RelayOutcome::Unreachable))),
         (

@@ -80,10 +80,16 @@ pub(super) fn any_control(facts: &Facts, wanted: ControlFailure) -> bool {
     failure(&facts.near) == Some(wanted) || far(facts, |far| failure(far) == Some(wanted))
 }
 
+/// Of the relays that either end has asked, one said so and none is ready: an end whose link stood before it had to ask knows of none.
 pub(super) fn any_relay(facts: &Facts, outcome: RelayOutcome) -> bool {
-    let mut relays = facts.near.relays.iter();
-    relays.any(|relay| relay.outcome == outcome)
-        && !facts.near.relays.iter().any(|relay| relay.outcome == RelayOutcome::Ready)
+    let any = |wanted: RelayOutcome| {
+        [Some(&facts.near), facts.far.as_ref()]
+            .into_iter()
+            .flatten()
+            .flat_map(|side| side.relays.iter())
+            .any(|relay| relay.outcome == wanted)
+    };
+    any(outcome) && !any(RelayOutcome::Ready)
 }
 
 pub(super) fn clock_difference(facts: &Facts) -> u64 {

@@ -6,6 +6,7 @@
 //! |---|---|
 //! | [`Ask::Side`] of the asking host | what the asked one knows of the way to it ([`Side`]) |
 //! | [`Ask::Explain`] the way to a third | an [`Explanation`] as JSON, made there |
+//! | [`Ask::Alive`] | nothing: that it comes is the answer, and so is a refusal |
 //!
 //! Any member may ask: what is told are addresses of hosts he can meet himself, and how they were tried.
 //!
@@ -27,7 +28,7 @@ mod own;
 use std::time::Duration;
 
 use consort_overlay::{
-    Direction, HostId, Knock, Overlay, OverlayStatus, PeerState, PeerStatus, Transport, knock,
+    CallError, Direction, HostId, Knock, Overlay, OverlayStatus, PeerState, PeerStatus, Transport, knock,
 };
 use consort_scheduler::bounded::List;
 use serde::{Deserialize, Serialize};
@@ -37,7 +38,7 @@ use super::Meet;
 use crate::glue::clock;
 use crate::glue::protocols;
 use crate::glue::ways::Between;
-use crate::why::{Explanation, Facts, LinkFact, Meeting, Names, Nat, Side, TopologyFact, explain};
+use crate::why::{Explanation, Facts, LinkFact, Meeting, Names, Nat, Path, Side, TopologyFact, explain};
 
 pub use link::{is_wanted, nat, path};
 pub use own::names_can_be_looked_up;
@@ -60,6 +61,10 @@ const CLOSED_WITHIN: Duration = Duration::from_millis(600);
 /// Other members that are knocked at, to tell one host's silence from that of all.
 const OTHERS_MAX: usize = 3;
 
+/// How long a member has to answer over a connection that stands, where it is asked whether any datagram passes: a round trip around the world, and less than
+/// [`KNOCK_AFTER`], since it may be another host that waits for it.
+const ALIVE_WITHIN: Duration = Duration::from_millis(700);
+
 /// Explanations made for other members at once: each may cost some knocks, so what a member can cause is bounded beside his rate.
 pub(super) const EXPLAINING_MAX: usize = 2;
 
@@ -75,6 +80,8 @@ pub enum Ask {
         /// To whom.
         to: HostId,
     },
+    /// Does this arrive?
+    Alive,
 }
 
 impl Ask {
@@ -130,6 +137,7 @@ impl Meet {
                 let _one_of_few = self.explaining.try_acquire().ok()?;
                 serde_json::to_vec(&self.explain(to, Asker::Member).await).ok()
             }
+            Ask::Alive => Some(Vec::new()),
         }
     }
 
@@ -177,11 +185,17 @@ impl Meet {
         link::mark_silent(&mut relays, paths);
         relays.extend(self.relays.forbidden(host));
         let relays_known = self.peers.relays().iter().filter(|relay| **relay != host).count();
+        let nat = nat(snapshot.paths.local.nat.kind);
+        let link = link::link_fact(link, paths);
+        // A connection whose datagrams are dropped stands for most of a minute.
+        let is_mute = nat == Nat::Blocked || nat == Nat::Unknown || link.path == Path::RelayStream;
+        let quic_somewhere = base.quic_somewhere && (!is_mute || quic_answers(&self.overlay).await);
         Side {
-            nat: nat(snapshot.paths.local.nat.kind),
+            nat,
+            quic_somewhere,
             observed: List::first_of(snapshot.paths.local.observed.iter().map(|(address, _)| *address)),
             receive_drops: snapshot.receive_queue_drops,
-            link: link::link_fact(link, paths),
+            link,
             tried: link::tried(paths),
             relays: List::first_of(relays),
             relays_known: link::few(relays_known),
@@ -294,6 +308,28 @@ async fn others_open(overlay: &Overlay, but: HostId) -> Option<bool> {
     Some(false)
 }
 
+/// Whether one of some members that are connected over QUIC answers over it.
+async fn quic_answers(overlay: &Overlay) -> bool {
+    let peers = overlay.peers().await.unwrap_or_default();
+    let mut calls: JoinSet<bool> = peers
+        .iter()
+        .filter(|peer| is_over_quic(peer))
+        .take(OTHERS_MAX)
+        .map(|peer| (overlay.clone(), peer.host))
+        .map(|(overlay, host)| async move {
+            let asked = overlay.call(host, protocols::WHY, Ask::Alive.encode());
+            let answer = tokio::time::timeout(ALIVE_WITHIN, asked).await;
+            matches!(answer, Ok(Ok(_) | Err(CallError::Refused { .. })))
+        })
+        .collect();
+    while let Some(answers) = calls.join_next().await {
+        if answers.unwrap_or(false) {
+            return true;
+        }
+    }
+    false
+}
+
 async fn ask_side(overlay: &Overlay, host: HostId) -> Option<Side> {
     let answer = overlay.call(host, protocols::WHY, Ask::Side.encode()).await.ok()?;
     match postcard::take_from_bytes(&answer) {
@@ -333,8 +369,6 @@ async fn side_of(
     let (has_ipv4, has_ipv6) = own::families(is_inside);
     // A connection to a host that does not answer is none.
     let counts = |peer: &&PeerStatus| is_connected(peer) && (doors.host.is_none() || peer.host != host);
-    let over_quic =
-        |peer: &PeerStatus| matches!(peer.state, PeerState::Connected { transport: Transport::Quic, .. });
     Side {
         unix_seconds: clock::wall_s(),
         standing: own::standing(status.as_ref()),
@@ -344,7 +378,7 @@ async fn side_of(
         has_ipv6,
         dns,
         members_connected: link::few(peers.iter().filter(counts).count()),
-        quic_somewhere: peers.iter().filter(counts).any(over_quic),
+        quic_somewhere: peers.iter().filter(counts).any(is_over_quic),
         receive_drops: 0,
         others_answer: doors.others,
         control,
@@ -357,6 +391,10 @@ async fn side_of(
         topology: TopologyFact::Allowed,
         record_age_s: record_age_s(overlay, host).await,
     }
+}
+
+fn is_over_quic(peer: &PeerStatus) -> bool {
+    matches!(peer.state, PeerState::Connected { transport: Transport::Quic, .. })
 }
 
 fn is_connected(peer: &PeerStatus) -> bool {
@@ -375,7 +413,7 @@ mod tests {
 
     #[test]
     fn questions_come_out_as_they_went_in_and_nothing_else_does() {
-        for ask in [Ask::Side, Ask::Explain { to: HostId::random() }] {
+        for ask in [Ask::Side, Ask::Explain { to: HostId::random() }, Ask::Alive] {
             let bytes = ask.encode();
             assert!(bytes.len() <= REQUEST_BYTES_MAX);
             assert_eq!(Ask::decode(&bytes), Some(ask));

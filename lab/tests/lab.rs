@@ -199,9 +199,7 @@ fn a_real_wire_carries_no_super_frames() {
             let capture = Capture::start(options).unwrap();
             let bytes = vec![7; 1 << 20];
             assert_eq!(transfer(&hosts, hosts[1].1.ipv4.into(), &bytes).len(), bytes.len());
-            let longest = capture.recent().iter().map(Vec::len).max().unwrap();
-            drop(capture);
-            longest
+            capture.finish().unwrap().recent.iter().map(Vec::len).max().unwrap()
         };
         assert_eq!(longest(["a", "b"], true), 1414);
         assert!(longest(["c", "d"], false) > 1414, "otherwise the test above shows nothing");

@@ -56,6 +56,8 @@ pub struct Captured {
     pub marked: Vec<u64>,
     /// What the links counted in the same time: frames that came in.
     pub received_by_links: u64,
+    /// The latest frames, oldest first, if they were to be kept.
+    pub recent: Vec<Vec<u8>>,
 }
 
 /// A running capture.
@@ -128,8 +130,9 @@ impl Capture {
         }
         let seen = self.shared.seen();
         let (counters, marked) = (seen.inspector.counters(), seen.inspector.marked());
+        let recent = seen.recent.iter().cloned().collect();
         drop(seen);
-        Ok(Captured { counters, marked, received_by_links })
+        Ok(Captured { counters, marked, received_by_links, recent })
     }
 }
 

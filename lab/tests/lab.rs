@@ -149,8 +149,8 @@ fn hosts_reach_each_other_over_both_ip_versions_and_the_capture_sees_it() {
         let capture = Capture::start(options).unwrap();
         assert_eq!(transfer(&hosts, hosts[1].1.ipv4.into(), &marker), marker);
         assert_eq!(transfer(&hosts, hosts[1].1.ipv6.into(), &marker), marker);
-        let recent = capture.recent();
         let captured = capture.finish().unwrap();
+        let recent = &captured.recent;
         assert_eq!(captured.marked, [2], "{captured:?}");
         assert!(captured.counters.tcp >= 12 && captured.counters.neighbour >= 2, "{captured:?}");
         assert!(

@@ -21,6 +21,7 @@
 //! `udp_offload.c`, `net/core/gro.c`; RFC 9293; RFC 3168 section 6.1 (ECN).
 
 pub mod ecn;
+mod flow;
 pub mod join;
 pub mod layout;
 pub mod mss;

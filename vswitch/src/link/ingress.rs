@@ -13,8 +13,8 @@ use crate::{
     split::Joiner,
     switch::{NetworkId, PeerIndex},
     wire::{
-        self, DATA_HEADER_BYTES, INNER_BYTES, Inner, InnerKind, Kind, RELAYED_BYTES, fragment::Fragment,
-        relayed_token,
+        self, COMMON_BYTES, DATA_BYTES_MIN, DATA_HEADER_BYTES, DATA_MARK_BYTES, Data, INNER_BYTES, Inner,
+        InnerKind, Kind, RELAYED_BYTES, fragment::Fragment, relayed_token,
     },
 };
 
@@ -77,6 +77,26 @@ enum Sort {
     Other { kind: Kind, head: usize, token: Option<u32> },
 }
 
+/// By which bytes another datagram is seen to be of the same sort.
+#[derive(Debug, Clone, Copy)]
+struct ToldBy {
+    /// So many of the first ones are the same.
+    bytes: usize,
+    /// It has at least so many.
+    least: usize,
+}
+
+impl Sort {
+    #[inline]
+    fn told_by(self) -> ToldBy {
+        match self {
+            Self::Data { head, .. } => ToldBy { bytes: head + DATA_MARK_BYTES, least: head + DATA_BYTES_MIN },
+            Self::Relayed { .. } => ToldBy { bytes: RELAYED_BYTES, least: RELAYED_BYTES + COMMON_BYTES },
+            Self::Other { .. } => ToldBy { bytes: 0, least: 0 },
+        }
+    }
+}
+
 /// Tells a datagram apart.
 #[inline]
 fn sort(datagram: &[u8]) -> Result<Sort, wire::Refusal> {
@@ -126,8 +146,10 @@ impl Ingress {
                     continue;
                 }
             };
-            // A run: datagrams of the same sort, one after the other.
-            let alike = |datagram: &&[u8]| sort(datagram) == Ok(first);
+            // A run: datagrams of the same sort, one after the other. What tells the sort are their first bytes.
+            let told = first.told_by();
+            let mark = &buffer[at..at + told.bytes];
+            let alike = |datagram: &&[u8]| datagram.len() >= told.least && datagram[..told.bytes] == *mark;
             let run = match first {
                 Sort::Other { .. } => len,
                 _ => {
@@ -169,8 +191,7 @@ impl Ingress {
         let mut window = session.window();
         for (start, datagram) in (at + head..).step_by(stride).zip(datagrams.chunks_mut(stride)) {
             let datagram = &mut datagram[head..];
-            let (_, counter) = address(datagram).expect("it was sorted as data");
-            match session.open(&mut window, counter, datagram) {
+            match session.open(&mut window, Data::counter_of(datagram), datagram) {
                 Opened::Forged => route.counters.forged.one(),
                 Opened::Repeated => route.counters.repeated.one(),
                 opened @ (Opened::Newest | Opened::Late) => {

@@ -22,6 +22,8 @@ use super::{COMMON_BYTES, Kind, Refusal, array_at, common, u32_at, u64_at};
 
 /// Bytes before what is sealed.
 pub const DATA_HEADER_BYTES: usize = COMMON_BYTES + 4 + 8;
+/// Bytes at its start that all datagrams of one session and direction have in common.
+pub const DATA_MARK_BYTES: usize = COUNTER;
 /// Bytes of [`Inner`].
 pub const INNER_BYTES: usize = 4;
 /// Bytes of the AEAD's tag, for every suite.
@@ -55,7 +57,13 @@ impl<'a> Data<'a> {
     /// The counter.
     #[inline]
     pub fn counter(&self) -> u64 {
-        u64_at(self.0, COUNTER)
+        Self::counter_of(self.0)
+    }
+
+    /// The counter of what has been parsed before.
+    #[inline]
+    pub(crate) fn counter_of(bytes: &[u8]) -> u64 {
+        u64_at(bytes, COUNTER)
     }
 
     /// What is sealed, with its tag.

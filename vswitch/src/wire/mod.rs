@@ -37,8 +37,8 @@ mod response;
 
 pub use cookie::{COOKIE_REPLY_BYTES, CookieReply};
 pub use data::{
-    CHANNEL_MAX, DATA_BYTES_MIN, DATA_HEADER_BYTES, DATA_OVERHEAD, Data, INNER_BYTES, Inner, InnerKind,
-    TAG_BYTES,
+    CHANNEL_MAX, DATA_BYTES_MIN, DATA_HEADER_BYTES, DATA_MARK_BYTES, DATA_OVERHEAD, Data, INNER_BYTES, Inner,
+    InnerKind, TAG_BYTES,
 };
 pub use initiation::{HELLO_BYTES, Hello, INITIATION_BYTES, INITIATION_NOISE_BYTES, Initiation};
 pub use probe::{PROBE_BYTES, Probe, ProbeFlags, ProbeKind, TAG_BYTES as PROBE_TAG_BYTES};

@@ -20,7 +20,9 @@ const COPY: &str = "memcpy";
 pub(super) fn seal_and_open() -> Vec<Figure> {
     Suite::ALL
         .into_iter()
-        .flat_map(|suite| SIZES.map(|bytes| [seal(suite, bytes), open(suite, bytes)]))
+        .flat_map(|suite| {
+            SIZES.map(|bytes| [seal(suite, bytes), seal_from(suite, bytes), open(suite, bytes)])
+        })
         .flatten()
         .collect()
 }
@@ -101,6 +103,34 @@ fn seal(suite: Suite, bytes: usize) -> Figure {
                 LIBRARY,
                 calls(|| {
                     same_counter += 1;
+                    black_box(theirs.seal(same_counter, black_box(&mut text)));
+                }),
+            ),
+            (COPY, calls(|| black_box(&mut copy).copy_from_slice(black_box(&source)))),
+        ],
+    )
+}
+
+/// Sealing from where a frame was read to its place among the datagrams.
+fn seal_from(suite: Suite, bytes: usize) -> Figure {
+    let (ours, theirs) = (Aead::new(suite, &[7; 32]), Library::new(suite));
+    let source = vec![0x5a_u8; bytes];
+    let mut place = vec![0; bytes + TAG_BYTES];
+    let [mut text, mut copy] = [(); 2].map(|()| vec![0; bytes]);
+    let (mut counter, mut same_counter) = (0, 0);
+    Figure::measured(
+        format!("seal {bytes} bytes from elsewhere ({})", name(suite)),
+        Some(bytes),
+        calls(|| {
+            counter += 1;
+            ours.seal_from(counter, black_box(&source), black_box(&mut place));
+        }),
+        [
+            (
+                "a copy, and its library in place",
+                calls(|| {
+                    same_counter += 1;
+                    text.copy_from_slice(black_box(&source));
                     black_box(theirs.seal(same_counter, black_box(&mut text)));
                 }),
             ),

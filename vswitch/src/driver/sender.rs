@@ -5,8 +5,9 @@ use std::{sync::Arc, time::Instant};
 use super::{inbox::Input, underlay::Out, worker::WorkersShared};
 use crate::{
     link::{Egress, NotSent, Route, Routes},
-    offload::{Checksum, Gso, Prepared, VnetHeader, ecn, mss, prepare, split::complete},
+    offload::{Checksum, Gso, HEADER_BYTES, Prepared, VnetHeader, ecn, mss, prepare, split::complete},
     switch::{NetworkId, PeerIndex},
+    wire::INNER_BYTES,
 };
 
 /// The largest frame that goes to a peer before its path is known, for frames that wait for their link.
@@ -18,40 +19,43 @@ pub(super) struct Sender<'a> {
     pub(super) shared: &'a WorkersShared,
     pub(super) egress: &'a mut Egress,
     pub(super) out: Out<'a>,
-    pub(super) scratch: &'a mut [u8],
     /// The frame's flow has a queue that stood too long.
     pub(super) congested: bool,
 }
 
 impl Sender<'_> {
-    /// Sends a frame or super-frame to one peer. The header is changed where a checksum is completed in place.
+    /// Sends a frame or super-frame to one peer. `bytes` are the virtio header's place and the frame, both of which are spoiled.
     pub(super) fn send(
         &mut self,
         routes: &Routes,
         peer: PeerIndex,
         network: NetworkId,
-        header: &mut VnetHeader,
-        frame: &mut [u8],
+        header: VnetHeader,
+        bytes: &mut [u8],
     ) {
         let counters = &*self.shared.counters;
+        let frame = &mut bytes[HEADER_BYTES..];
         let Some(route) = routes.peers.get(&peer) else { return counters.no_link.one() };
         counters.note_questions(frame);
         match Egress::channel(self.now, route, network, frame.len()) {
-            Ok(channel) => self.send_open(route, channel, header, frame),
+            Ok(channel) => self.send_open(route, channel, header, bytes),
             Err(NotSent::Refused) => {}
             Err(NotSent::Waiting) => self.hold(peer, network, header, frame),
         }
     }
 
-    fn send_open(&mut self, route: &Arc<Route>, channel: u32, header: &mut VnetHeader, frame: &mut [u8]) {
+    fn send_open(&mut self, route: &Arc<Route>, channel: u32, header: VnetHeader, bytes: &mut [u8]) {
+        // What a session seals before a frame takes the virtio header's place.
+        const BEFORE: usize = HEADER_BYTES - INNER_BYTES;
         let frame_max = Egress::frame_bytes_max(route);
         let mut out = self.out;
-        let first = self.told(header, frame);
-        match prepare(header, frame, frame_max) {
+        let frame = &mut bytes[HEADER_BYTES..];
+        let first = self.told(&header, frame);
+        match prepare(&header, frame, frame_max) {
             Ok(Prepared::Single { partial }) if frame.len() <= frame_max => {
                 mss::clamp(frame, Egress::segment_room(route), partial);
                 let checksum = if partial { Checksum::Partial } else { Checksum::Complete };
-                self.egress.whole(route, channel, checksum, frame.len(), &mut out).copy_from_slice(frame);
+                self.egress.whole(route, channel, checksum, &mut bytes[BEFORE..], &mut out);
             }
             Ok(Prepared::Single { partial }) => {
                 if partial && !self.complete(header, frame) {
@@ -61,14 +65,16 @@ impl Sender<'_> {
                 let _ = self.egress.cut(route, channel, frame, &mut out);
             }
             Ok(Prepared::Segments(segments)) => {
+                let headers = segments.headers(frame);
                 for index in first..segments.count() {
-                    let len = segments.frame_bytes(index);
-                    if len <= frame_max {
-                        let room = self.egress.whole(route, channel, Checksum::Partial, len, &mut out);
-                        segments.write(frame, index, Checksum::Partial, room);
+                    let frame = &mut bytes[HEADER_BYTES..];
+                    if segments.frame_bytes(index) <= frame_max {
+                        let place = segments.lay(&headers, frame, index, Checksum::Partial);
+                        let plaintext = &mut bytes[place.start + BEFORE..place.end + HEADER_BYTES];
+                        self.egress.whole(route, channel, Checksum::Partial, plaintext, &mut out);
                     } else {
-                        let len = segments.write(frame, index, Checksum::Complete, self.scratch);
-                        let _ = self.egress.cut(route, channel, &self.scratch[..len], &mut out);
+                        let place = segments.lay(&headers, frame, index, Checksum::Complete);
+                        let _ = self.egress.cut(route, channel, &frame[place], &mut out);
                     }
                 }
             }
@@ -91,7 +97,7 @@ impl Sender<'_> {
     }
 
     /// Gives a frame whose link or channel is not open to the keeper, as it would cross the link later.
-    fn hold(&mut self, peer: PeerIndex, network: NetworkId, header: &mut VnetHeader, frame: &mut [u8]) {
+    fn hold(&mut self, peer: PeerIndex, network: NetworkId, header: VnetHeader, frame: &mut [u8]) {
         let inbox = &self.shared.keeper.inbox;
         let counters = &*self.shared.counters;
         let keep = |frame: Vec<u8>| {
@@ -99,7 +105,7 @@ impl Sender<'_> {
                 counters.hold_full.one();
             }
         };
-        match prepare(header, frame, WAITING_FRAME_BYTES) {
+        match prepare(&header, frame, WAITING_FRAME_BYTES) {
             Ok(Prepared::Single { partial }) => {
                 mss::clamp(frame, Egress::USUAL_ROOM, partial);
                 if !partial || self.complete(header, frame) {
@@ -108,16 +114,17 @@ impl Sender<'_> {
             }
             Ok(Prepared::Segments(segments)) => {
                 for index in 0..segments.count() {
-                    let len = segments.write(frame, index, Checksum::Complete, self.scratch);
-                    keep(self.scratch[..len].to_vec());
+                    let mut one = vec![0; segments.frame_bytes(index)];
+                    segments.write(frame, index, Checksum::Complete, &mut one);
+                    keep(one);
                 }
             }
             Err(refusal) => counters.offload.count(refusal),
         }
     }
 
-    fn complete(&self, header: &mut VnetHeader, frame: &mut [u8]) -> bool {
-        let Some(place) = header.needs_checksum.take() else { return true };
+    fn complete(&self, header: VnetHeader, frame: &mut [u8]) -> bool {
+        let Some(place) = header.needs_checksum else { return true };
         complete(place, frame).map_err(|refusal| self.shared.counters.offload.count(refusal)).is_ok()
     }
 }

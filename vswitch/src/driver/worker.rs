@@ -128,8 +128,8 @@ pub(crate) struct Worker {
     /// Runs of datagrams the next receive call is asked for: about as many as the last ones gave.
     asked: usize,
     backlog: Backlog,
-    /// For a frame that is cut out of a super-frame and does not fit one datagram.
-    scratch: Box<[u8]>,
+    /// For a frame that goes to several peers, each of which spoils its own copy.
+    copy: Box<[u8]>,
     arrivals: Vec<Arrival>,
     joined: Vec<u8>,
 }
@@ -165,7 +165,7 @@ impl Worker {
             arena: vec![0; ARENA_BYTES].into(),
             asked: RUNS_ASKED_MIN,
             backlog: Backlog::new(FRAME_BYTES),
-            scratch: vec![0; FRAME_BYTES].into(),
+            copy: vec![0; FRAME_BYTES].into(),
             arrivals: Vec::new(),
             joined: Vec::new(),
             shared,
@@ -440,10 +440,10 @@ impl Worker {
 
     /// One frame or super-frame that a machine sent.
     fn forward(&mut self, now: Instant, port: PortId, congested: bool, bytes: &mut [u8]) {
-        let Self { shared, switch, routes, ports, socket, sockets, egress, scratch, pacer, .. } = self;
+        let Self { shared, switch, routes, ports, socket, sockets, egress, copy, pacer, .. } = self;
         let counters = &*shared.counters;
-        let (head, frame) = bytes.split_at_mut(HEADER_BYTES.min(bytes.len()));
-        let mut header = match VnetHeader::parse(head) {
+        let (head, frame) = bytes.split_at(HEADER_BYTES.min(bytes.len()));
+        let header = match VnetHeader::parse(head) {
             Ok(header) => header,
             Err(refusal) => return counters.offload.count(refusal),
         };
@@ -455,16 +455,18 @@ impl Worker {
         let whole = |to: PortId, frame: &[u8]| write(to, &[IoSlice::new(head), IoSlice::new(frame)]);
         let pacing = Some(Pacing { now, pacer, counters });
         let out = Out { own: socket, others: sockets.value(), pacing };
-        let mut sender = Sender { now, shared, egress, out, scratch, congested };
+        let mut sender = Sender { now, shared, egress, out, congested };
         match switch.from_port(now, port, frame) {
             Decision::Port(to) => whole(to, frame),
             Decision::Peer(network, peer) => {
-                sender.send(routes.value(), peer, network, &mut header, frame);
+                sender.send(routes.value(), peer, network, header, bytes);
             }
             Decision::Many(egress) => {
                 egress.ports().for_each(|to| whole(to, frame));
                 for peer in egress.peers {
-                    sender.send(routes.value(), *peer, egress.network, &mut header, frame);
+                    let copy = &mut copy[..bytes.len()];
+                    copy.copy_from_slice(bytes);
+                    sender.send(routes.value(), *peer, egress.network, header, copy);
                 }
             }
             Decision::Answer(answer) => {

@@ -1,11 +1,12 @@
-//! Frames to datagrams, on a worker: cut if need be, gathered, sealed in place, handed over in one call.
+//! Frames to datagrams, on a worker: cut if need be, sealed one beside the other, handed over in one call.
+//!
+//! A frame is sealed from where it lies to its place among the datagrams: its bytes are not copied before.
 //!
 //! Datagrams that go to one peer one after the other and have one length (the last may be shorter) leave with one system call (UDP
 //! segmentation). A batch ends when the next datagram does not fit it, and when the worker has nothing more to send
 //! ([`Egress::flush`]): nothing waits for company.
 
 use std::{
-    ops::Range,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Instant,
 };
@@ -17,6 +18,7 @@ use super::{
 use crate::{
     offload::{Checksum, mss::Room},
     path::{Line, Via},
+    session::Session,
     switch::NetworkId,
     wire::{
         DATA_HEADER_BYTES, DATA_OVERHEAD, DATAGRAM_BYTES_MAX, INNER_BYTES, Inner, InnerKind, TAG_BYTES,
@@ -73,6 +75,14 @@ pub(crate) struct Egress {
     frame_serial: u32,
     /// What the keeper must know.
     reports: Vec<(Arc<Route>, Report)>,
+}
+
+/// Room for one datagram.
+struct Place<'a> {
+    session: &'a Session,
+    counter: u64,
+    /// From its data header to its tag.
+    datagram: &'a mut [u8],
 }
 
 /// What sending showed, for the keeper.
@@ -143,26 +153,27 @@ impl Egress {
         }
     }
 
-    /// Room for one frame of `len` bytes, at most [`Self::frame_bytes_max`], which the caller fills in.
+    /// Seals one frame of at most [`Self::frame_bytes_max`], which stands in `plaintext` behind [`INNER_BYTES`] of room.
     #[inline]
     pub(crate) fn whole(
         &mut self,
         route: &Arc<Route>,
         channel: u32,
         checksum: Checksum,
-        len: usize,
+        plaintext: &mut [u8],
         out: &mut impl Transmit,
-    ) -> &mut [u8] {
+    ) {
         let kind = match checksum {
             Checksum::Complete => InnerKind::Frame,
             Checksum::Partial => InnerKind::Partial,
         };
-        let place = self.place(route, INNER_BYTES + len, out);
+        plaintext[..INNER_BYTES].copy_from_slice(&Inner { channel, kind }.encode());
+        let Some(Place { session, counter, datagram }) = self.place(route, plaintext.len(), out) else {
+            return;
+        };
+        session.seal_from(counter, plaintext, datagram);
         self.frames += 1;
-        self.frame_bytes += len as u64;
-        let (inner, frame) = self.buffer[place].split_at_mut(INNER_BYTES);
-        inner.copy_from_slice(&Inner { channel, kind }.encode());
-        frame
+        self.frame_bytes += (plaintext.len() - INNER_BYTES) as u64;
     }
 
     /// Sends a frame that is larger than the path in parts. Its checksums are complete.
@@ -182,11 +193,16 @@ impl Egress {
             (self.frame_serial & 0xff00_0000) | (self.frame_serial.wrapping_add(1) & 0x00ff_ffff);
         let inner = Inner { channel, kind: InnerKind::Fragment }.encode();
         for part in parts {
-            let place = self.place(route, INNER_BYTES + FRAGMENT_BYTES + part.part_bytes(), out);
-            let (head, body) = self.buffer[place].split_at_mut(INNER_BYTES + FRAGMENT_BYTES);
+            let bytes = INNER_BYTES + FRAGMENT_BYTES + part.part_bytes();
+            let Some(Place { session, counter, datagram }) = self.place(route, bytes, out) else {
+                return Err(NotSent::Refused);
+            };
+            let (head, body) =
+                datagram[DATA_HEADER_BYTES..][..bytes].split_at_mut(INNER_BYTES + FRAGMENT_BYTES);
             head[..INNER_BYTES].copy_from_slice(&inner);
             head[INNER_BYTES..].copy_from_slice(&part.encode());
             body.copy_from_slice(&frame[part.offset()..part.offset() + part.part_bytes()]);
+            session.seal(counter, datagram);
         }
         route.counters.frames_split.one();
         self.frames += 1;
@@ -207,14 +223,26 @@ impl Egress {
         if frame.len() > Self::frame_bytes_max(route) {
             return self.cut(route, channel, frame, out);
         }
-        self.whole(route, channel, Checksum::Complete, frame.len(), out).copy_from_slice(frame);
+        let mut plaintext = vec![0; INNER_BYTES + frame.len()];
+        plaintext[INNER_BYTES..].copy_from_slice(frame);
+        self.whole(route, channel, Checksum::Complete, &mut plaintext, out);
         Ok(())
     }
 
-    /// Makes room for one datagram's plaintext behind those that wait.
+    /// Makes room for a datagram behind those that wait; none if nothing more can be sealed for this peer.
     #[inline]
-    fn place(&mut self, route: &Arc<Route>, plaintext_bytes: usize, out: &mut impl Transmit) -> Range<usize> {
-        let head = route.sending.as_ref().map_or(0, |sending| sending.via.head_bytes());
+    fn place<'a>(
+        &'a mut self,
+        route: &'a Arc<Route>,
+        plaintext_bytes: usize,
+        out: &mut impl Transmit,
+    ) -> Option<Place<'a>> {
+        let sending = route.sending.as_ref()?;
+        let Ok(counter) = sending.session.reserve(1) else {
+            route.counters.session_exhausted.one();
+            return None;
+        };
+        let head = sending.via.head_bytes();
         let len = head + DATA_HEADER_BYTES + plaintext_bytes + TAG_BYTES;
         let fits = self.count > 0
             && !self.closed
@@ -227,29 +255,22 @@ impl Egress {
             self.stride = len;
             self.route = Some(Arc::clone(route));
         }
-        let start = self.used + head + DATA_HEADER_BYTES;
+        let datagram = &mut self.buffer[self.used..self.used + len];
         self.used += len;
         self.count += 1;
         self.closed = len < self.stride;
-        start..start + plaintext_bytes
+        sending.via.write_head(datagram);
+        Some(Place { session: &sending.session, counter, datagram: &mut datagram[head..] })
     }
 
-    /// Seals and sends what waits.
+    /// Sends what waits.
     pub(crate) fn flush(&mut self, out: &mut impl Transmit) {
         let (used, count) = (std::mem::take(&mut self.used), std::mem::take(&mut self.count));
         let (frames, frame_bytes) = (std::mem::take(&mut self.frames), std::mem::take(&mut self.frame_bytes));
         self.closed = false;
         let Some(route) = self.route.take() else { return };
         let Some(sending) = &route.sending else { return };
-        let datagrams = &mut self.buffer[..used];
-        let Ok(first) = sending.session.reserve(count as u64) else {
-            return route.counters.session_exhausted.add(count as u64);
-        };
-        let head = sending.via.head_bytes();
-        for (counter, datagram) in (first..).zip(datagrams.chunks_mut(self.stride)) {
-            sending.via.write_head(datagram);
-            sending.session.seal(counter, &mut datagram[head..]);
-        }
+        let datagrams = &self.buffer[..used];
         let counters = &route.counters;
         if route.asleep.load(Relaxed) && route.asleep.swap(false, Relaxed) {
             self.reports.push((Arc::clone(&route), Report::Woken));

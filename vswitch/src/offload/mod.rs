@@ -96,6 +96,11 @@ pub fn fuzz(bytes: &[u8]) {
                 let end = start + segments.write(&frame, index, Checksum::Partial, &mut pieces[start..]);
                 received.push(Received { start, end, partial: true });
             }
+            let headers = segments.headers(&frame);
+            for (index, place) in received.iter().enumerate() {
+                let laid = segments.lay(&headers, &mut frame, index, Checksum::Partial);
+                assert_eq!(frame[laid], pieces[place.start..place.end]);
+            }
             for received in received {
                 let outcome = joiner.push(&pieces, (), Capabilities::ALL, received, &mut deliver);
                 assert_eq!(outcome, Ok(()), "what was cut has a transport");

@@ -10,10 +10,12 @@
 //!
 //! Nothing the header says is trusted: it must agree with the frame, or the frame is refused with its [`Refusal`].
 
+use std::ops::Range;
+
 use super::{
     Refusal,
     layout::{
-        Layout, TCP_BYTES, TCP_FLAGS, Transport, UDP_BYTES, Version,
+        HEADERS_MAX, Layout, TCP_BYTES, TCP_FLAGS, Transport, UDP_BYTES, Version,
         flag::{CWR, FIN, PSH},
     },
     vnet::{ChecksumPlace, Gso, VnetHeader},
@@ -160,21 +162,58 @@ impl Segments {
         self.frame_bytes(0)
     }
 
+    /// The super-frame's headers, put aside for [`Self::lay`].
+    #[inline]
+    pub fn headers(&self, frame: &[u8]) -> [u8; HEADERS_MAX] {
+        let mut headers = [0; HEADERS_MAX];
+        headers[..self.layout.payload].copy_from_slice(&frame[..self.layout.payload]);
+        headers
+    }
+
+    /// Makes one of the frames inside the super-frame, and says where it stands there: its headers are written before its payload, over the
+    /// end of the payload before. So each frame is to be used before the next one is made, in the order of their numbers, and no
+    /// super-frame is left. `headers` are what [`Self::headers`] gave while there was one; for the rest see [`Self::write`].
+    #[inline]
+    pub fn lay(
+        &self,
+        headers: &[u8; HEADERS_MAX],
+        frame: &mut [u8],
+        index: usize,
+        checksum: Checksum,
+    ) -> Range<usize> {
+        let (start, end) = self.payload(index);
+        let (before, payload) = frame[..end].split_at_mut(start);
+        let head = &mut before[start - self.layout.payload..];
+        head.copy_from_slice(&headers[..self.layout.payload]);
+        self.write_headers(head, index, payload, checksum);
+        start - self.layout.payload..end
+    }
+
     /// Writes one of the frames to the start of `out` and returns its length. `frame` is the super-frame the plan was made of, `index` less
     /// than [`Self::count`], `out` at least [`Self::frame_bytes`] long: anything else is a fault of the caller's and panics.
     #[inline]
     pub fn write(&self, frame: &[u8], index: usize, checksum: Checksum, out: &mut [u8]) -> usize {
-        let layout = &self.layout;
-        let start = layout.payload + index * self.size;
-        let end = layout.end.min(start + self.size);
-        let length = layout.payload + (end - start);
-        let out = &mut out[..length];
-        let (head, payload) = out.split_at_mut(layout.payload);
-        head.copy_from_slice(&frame[..layout.payload]);
+        let (start, end) = self.payload(index);
+        let length = self.layout.payload + (end - start);
+        let (head, payload) = out[..length].split_at_mut(self.layout.payload);
+        head.copy_from_slice(&frame[..self.layout.payload]);
         payload.copy_from_slice(&frame[start..end]);
-        self.write_network(head, index, length);
-        self.write_upper(head, index, payload, checksum);
+        self.write_headers(head, index, payload, checksum);
         length
+    }
+
+    /// Where a segment's payload starts and ends in the super-frame.
+    #[inline]
+    fn payload(&self, index: usize) -> (usize, usize) {
+        let start = self.layout.payload + index * self.size;
+        (start, self.layout.end.min(start + self.size))
+    }
+
+    /// Makes the super-frame's headers a segment's.
+    #[inline]
+    fn write_headers(&self, head: &mut [u8], index: usize, payload: &[u8], checksum: Checksum) {
+        self.write_network(head, index, head.len() + payload.len());
+        self.write_upper(head, index, payload, checksum);
     }
 
     #[inline]

@@ -30,12 +30,13 @@
 
 use std::{fmt, time::Duration};
 
-use aegis::aegis128l::{self, Aegis128L};
+use aegis::aegis128l::{Aegis128L, Key as AegisKey};
 use ring::aead::{
     AES_128_GCM, AES_256_GCM, Aad, Algorithm, CHACHA20_POLY1305, LessSafeKey, Nonce, UnboundKey,
 };
 use zeroize::Zeroizing;
 
+use super::one_pass;
 use crate::wire::{TAG_BYTES, array_at};
 
 /// The AEADs a session can use; the numbers are those of the handshake.
@@ -153,7 +154,7 @@ pub(crate) struct Aead(Key);
 )]
 enum Key {
     Ring(LessSafeKey),
-    Aegis(Zeroizing<aegis128l::Key>),
+    Aegis(Zeroizing<AegisKey>),
 }
 
 impl Aead {
@@ -166,7 +167,10 @@ impl Aead {
                     .expect("the key has the length of its algorithm");
                 Key::Ring(LessSafeKey::new(unbound))
             }
-            Maker::Aegis => Key::Aegis(Zeroizing::new(array_at(&*key, 0))),
+            Maker::Aegis => {
+                one_pass::prepare();
+                Key::Aegis(Zeroizing::new(array_at(&*key, 0)))
+            }
         })
     }
 
@@ -186,6 +190,18 @@ impl Aead {
                 let state = Aegis128L::<TAG_BYTES>::new(key, &nonce(counter));
                 place.copy_from_slice(&state.encrypt_in_place(text, &[]));
             }
+        }
+    }
+
+    /// Seals `text` into `sealed`, which is longer by [`TAG_BYTES`]: the same as copying it there and [sealing](Self::seal) it.
+    #[inline]
+    pub(crate) fn seal_from(&self, counter: u64, text: &[u8], sealed: &mut [u8]) {
+        match &self.0 {
+            Key::Ring(_) => {
+                sealed[..text.len()].copy_from_slice(text);
+                self.seal(counter, sealed);
+            }
+            Key::Aegis(key) => one_pass::seal_from(key, &nonce(counter), text, sealed),
         }
     }
 
@@ -241,6 +257,22 @@ mod tests {
             }
             assert!(key.open(7, &mut sealed));
             assert_eq!(&sealed[..9], b"some text");
+        }
+    }
+
+    #[test]
+    fn sealed_from_elsewhere_is_sealed_in_place() {
+        let text: Vec<u8> = (0..=255).cycle().take(9000).collect();
+        for suite in Suite::ALL {
+            let key = Aead::new(suite, &[3; 32]);
+            for bytes in (0..140).chain([1399, 1400, 9000]) {
+                let mut in_place = text[..bytes].to_vec();
+                in_place.resize(bytes + TAG_BYTES, 0xee);
+                let mut from = vec![0xdd; bytes + TAG_BYTES];
+                key.seal(9, &mut in_place);
+                key.seal_from(9, &text[..bytes], &mut from);
+                assert_eq!(from, in_place, "{suite:?}, {bytes} bytes");
+            }
         }
     }
 

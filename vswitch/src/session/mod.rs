@@ -29,6 +29,7 @@ mod cipher;
 mod cookie;
 mod handshake;
 mod keys;
+mod one_pass;
 mod rekey;
 mod replay;
 mod transport;

@@ -166,6 +166,14 @@ impl Session {
         self.seal.seal(counter, sealed);
     }
 
+    /// The same for a plaintext that lies elsewhere, which is as much shorter than the datagram as header and tag are long.
+    #[inline]
+    pub(crate) fn seal_from(&self, counter: u64, plaintext: &[u8], datagram: &mut [u8]) {
+        let (header, sealed) = datagram.split_at_mut(DATA_HEADER_BYTES);
+        header.copy_from_slice(&Data::header(self.remote_index, counter));
+        self.seal.seal_from(counter, plaintext, sealed);
+    }
+
     /// The window, for a run of [`Self::open`].
     #[inline]
     pub(crate) fn window(&self) -> MutexGuard<'_, ReplayWindow> {

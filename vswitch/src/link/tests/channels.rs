@@ -46,7 +46,7 @@ fn a_channel_that_is_not_renewed_ends_by_itself() {
     let current = Arc::clone(&world.hosts[1].routes.peers[&world.hosts[0].peer]);
     let mut wire = Wire::default();
     let egress = &mut world.hosts[1].egress;
-    egress.whole(&current, channel, Checksum::Complete, 5, &mut wire).copy_from_slice(b"sneak");
+    egress.whole(&current, channel, Checksum::Complete, &mut b"....sneak".clone(), &mut wire);
     egress.flush(&mut wire);
     let before = world.counts(0, 1).no_grant_received;
     let from = world.hosts[1].address;

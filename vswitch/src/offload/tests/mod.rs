@@ -204,7 +204,7 @@ fn bytes(lengths: impl Into<proptest::collection::SizeRange>) -> impl Strategy<V
     proptest::collection::vec(any::<u8>(), lengths)
 }
 
-/// Cuts a super-frame the way a link does.
+/// Cuts a super-frame both ways that links do, which are to agree.
 pub(super) fn cut(header: &VnetHeader, frame: &[u8], checksum: Checksum) -> Vec<Vec<u8>> {
     let segments = Segments::plan(header, frame, FRAME_MAX).unwrap();
     let one = |index| {
@@ -215,7 +215,13 @@ pub(super) fn cut(header: &VnetHeader, frame: &[u8], checksum: Checksum) -> Vec<
         out.truncate(length);
         out
     };
-    (0..segments.count()).map(one).collect()
+    let written: Vec<_> = (0..segments.count()).map(one).collect();
+    let (headers, mut left) = (segments.headers(frame), frame.to_vec());
+    for (index, written) in written.iter().enumerate() {
+        let place = segments.lay(&headers, &mut left, index, checksum);
+        assert_eq!(&left[place], written, "segment {index}");
+    }
+    written
 }
 
 /// Joins frames of one batch the way a link does: what is delivered, each as one piece.

@@ -9,7 +9,7 @@ mod world;
 use std::{
     ffi::OsString,
     io::{Read as _, Write as _},
-    net::UdpSocket,
+    net::{Ipv4Addr, UdpSocket},
     time::Duration,
 };
 
@@ -20,14 +20,15 @@ use consort_lab::{
     reexec,
     wide::{Cable, HOST_LINK},
 };
-use nix::sys::socket::{getsockopt, sockopt};
-use world::{GRANT, Options, World, until};
+use nix::sys::socket::{getsockopt, setsockopt, sockopt};
+use world::{DEADLINE, GRANT, Options, Site, World, until};
 
-const TESTS: [(&str, fn()); 13] = [
+const TESTS: [(&str, fn()); 14] = [
     ("frames_of_every_size_to_1500_over_1500", || frames_of_every_size(1500, 1500)),
     ("frames_of_every_size_to_1500_over_1280", || frames_of_every_size(1500, 1280)),
     ("frames_of_every_size_to_9000_over_1500", || frames_of_every_size(9000, 1500)),
     ("frames_of_every_size_to_9000_over_1280", || frames_of_every_size(9000, 1280)),
+    ("a_super_frame_reaches_every_peer_unspoilt", a_super_frame_reaches_every_peer_unspoilt),
     ("streams_cross_unharmed_and_unseen", streams_cross_unharmed_and_unseen),
     ("streams_cross_a_bad_path_unharmed", streams_cross_a_bad_path_unharmed),
     ("connections_are_told_what_the_path_takes", connections_are_told_what_the_path_takes),
@@ -91,6 +92,35 @@ fn frames_of_every_size(machine_mtu: u16, underlay: u32) {
     for site in &world.sites {
         let counts = site.plane.snapshot().worker_counts;
         assert_eq!((counts.arp_to_links, counts.neighbour_to_links), (0, 0));
+    }
+}
+
+/// Sealing takes a super-frame apart where it lies: what goes to several peers must be whole for each.
+fn a_super_frame_reaches_every_peer_unspoilt() {
+    const DATAGRAM: usize = 1000;
+    const DATAGRAMS: u8 = 40;
+    let cable = Cable { real_wire: true, ..Cable::default() };
+    let world = World::new(&Options { grants: vec![GRANT; 3], ..Options::new(cable, 1500) });
+    world.connected(0, 1);
+    world.connected(0, 2);
+    let everywhere = |site: &Site| {
+        let bind = || UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 7007));
+        let socket = site.machine.netns().enter(bind).unwrap().unwrap();
+        socket.set_read_timeout(Some(DEADLINE)).unwrap();
+        socket
+    };
+    let [near, ref far @ ..] = [0, 1, 2].map(|site: usize| everywhere(&world.sites[site]));
+    near.set_broadcast(true).unwrap();
+    setsockopt(&near, sockopt::UdpGsoSegment, &i32::try_from(DATAGRAM).unwrap()).unwrap();
+    let datagram = |number: u8| (0..DATAGRAM).map(move |at| number ^ u8::try_from(at % 251).unwrap());
+    let sent: Vec<u8> = (0..DATAGRAMS).flat_map(datagram).collect();
+    assert_eq!(near.send_to(&sent, (Ipv4Addr::new(10, 7, 0, 255), 7007)).unwrap(), sent.len());
+    for (place, far) in far.iter().enumerate() {
+        for number in 0..DATAGRAMS {
+            let mut got = [0; 2 * DATAGRAM];
+            let length = far.recv(&mut got).unwrap();
+            assert!(got[..length].iter().copied().eq(datagram(number)), "peer {place}, datagram {number}");
+        }
     }
 }
 

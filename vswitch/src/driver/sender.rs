@@ -55,7 +55,8 @@ impl Sender<'_> {
             Ok(Prepared::Single { partial }) if frame.len() <= frame_max => {
                 mss::clamp(frame, Egress::segment_room(route), partial);
                 let checksum = if partial { Checksum::Partial } else { Checksum::Complete };
-                self.egress.whole(route, channel, checksum, &mut bytes[BEFORE..], &mut out);
+                let Some(counters) = Egress::reserve(route, 1) else { return };
+                self.egress.whole(route, channel, checksum, counters.start, &mut bytes[BEFORE..], &mut out);
             }
             Ok(Prepared::Single { partial }) => {
                 if partial && !self.complete(header, frame) {
@@ -66,12 +67,17 @@ impl Sender<'_> {
             }
             Ok(Prepared::Segments(segments)) => {
                 let headers = segments.headers(frame);
+                let whole =
+                    (first..segments.count()).filter(|index| segments.frame_bytes(*index) <= frame_max);
+                let Some(mut counters) = Egress::reserve(route, whole.count()) else { return };
                 for index in first..segments.count() {
                     let frame = &mut bytes[HEADER_BYTES..];
-                    if segments.frame_bytes(index) <= frame_max {
+                    if segments.frame_bytes(index) <= frame_max
+                        && let Some(counter) = counters.next()
+                    {
                         let place = segments.lay(&headers, frame, index, Checksum::Partial);
                         let plaintext = &mut bytes[place.start + BEFORE..place.end + HEADER_BYTES];
-                        self.egress.whole(route, channel, Checksum::Partial, plaintext, &mut out);
+                        self.egress.whole(route, channel, Checksum::Partial, counter, plaintext, &mut out);
                     } else {
                         let place = segments.lay(&headers, frame, index, Checksum::Complete);
                         let _ = self.egress.cut(route, channel, &frame[place], &mut out);

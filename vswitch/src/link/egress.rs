@@ -7,6 +7,7 @@
 //! ([`Egress::flush`]): nothing waits for company.
 
 use std::{
+    ops::Range,
     sync::{Arc, atomic::Ordering::Relaxed},
     time::Instant,
 };
@@ -77,14 +78,6 @@ pub(crate) struct Egress {
     reports: Vec<(Arc<Route>, Report)>,
 }
 
-/// Room for one datagram.
-struct Place<'a> {
-    session: &'a Session,
-    counter: u64,
-    /// From its data header to its tag.
-    datagram: &'a mut [u8],
-}
-
 /// What sending showed, for the keeper.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub(crate) enum Report {
@@ -153,13 +146,26 @@ impl Egress {
         }
     }
 
-    /// Seals one frame of at most [`Self::frame_bytes_max`], which stands in `plaintext` behind [`INNER_BYTES`] of room.
+    /// Counters for so many datagrams to a peer, all at once: workers that seal for the same peer share the number they are taken from. None
+    /// if nothing more can be sealed for it, which is counted.
+    #[inline]
+    pub(crate) fn reserve(route: &Route, count: usize) -> Option<Range<u64>> {
+        let first = route.sending.as_ref()?.session.reserve(count as u64);
+        if first.is_err() {
+            route.counters.session_exhausted.add(count as u64);
+        }
+        first.ok().map(|first| first..first + count as u64)
+    }
+
+    /// Seals one frame of at most [`Self::frame_bytes_max`], which stands in `plaintext` behind [`INNER_BYTES`] of room, with a counter that
+    /// was [reserved](Self::reserve) for this route.
     #[inline]
     pub(crate) fn whole(
         &mut self,
         route: &Arc<Route>,
         channel: u32,
         checksum: Checksum,
+        counter: u64,
         plaintext: &mut [u8],
         out: &mut impl Transmit,
     ) {
@@ -168,9 +174,7 @@ impl Egress {
             Checksum::Partial => InnerKind::Partial,
         };
         plaintext[..INNER_BYTES].copy_from_slice(&Inner { channel, kind }.encode());
-        let Some(Place { session, counter, datagram }) = self.place(route, plaintext.len(), out) else {
-            return;
-        };
+        let Some((session, datagram)) = self.place(route, plaintext.len(), out) else { return };
         session.seal_from(counter, plaintext, datagram);
         self.frames += 1;
         self.frame_bytes += (plaintext.len() - INNER_BYTES) as u64;
@@ -194,7 +198,10 @@ impl Egress {
         let inner = Inner { channel, kind: InnerKind::Fragment }.encode();
         for part in parts {
             let bytes = INNER_BYTES + FRAGMENT_BYTES + part.part_bytes();
-            let Some(Place { session, counter, datagram }) = self.place(route, bytes, out) else {
+            let Some(counter) = Self::reserve(route, 1).map(|counters| counters.start) else {
+                return Err(NotSent::Refused);
+            };
+            let Some((session, datagram)) = self.place(route, bytes, out) else {
                 return Err(NotSent::Refused);
             };
             let (head, body) =
@@ -225,23 +232,21 @@ impl Egress {
         }
         let mut plaintext = vec![0; INNER_BYTES + frame.len()];
         plaintext[INNER_BYTES..].copy_from_slice(frame);
-        self.whole(route, channel, Checksum::Complete, &mut plaintext, out);
+        let Some(counters) = Self::reserve(route, 1) else { return Err(NotSent::Refused) };
+        self.whole(route, channel, Checksum::Complete, counters.start, &mut plaintext, out);
         Ok(())
     }
 
-    /// Makes room for a datagram behind those that wait; none if nothing more can be sealed for this peer.
+    /// Makes room for a datagram behind those that wait, from its data header to its tag, and says what it is sealed with; none if the peer has
+    /// no session.
     #[inline]
     fn place<'a>(
         &'a mut self,
         route: &'a Arc<Route>,
         plaintext_bytes: usize,
         out: &mut impl Transmit,
-    ) -> Option<Place<'a>> {
+    ) -> Option<(&'a Session, &'a mut [u8])> {
         let sending = route.sending.as_ref()?;
-        let Ok(counter) = sending.session.reserve(1) else {
-            route.counters.session_exhausted.one();
-            return None;
-        };
         let head = sending.via.head_bytes();
         let len = head + DATA_HEADER_BYTES + plaintext_bytes + TAG_BYTES;
         let fits = self.count > 0
@@ -260,7 +265,7 @@ impl Egress {
         self.count += 1;
         self.closed = len < self.stride;
         sending.via.write_head(datagram);
-        Some(Place { session: &sending.session, counter, datagram: &mut datagram[head..] })
+        Some((&sending.session, &mut datagram[head..]))
     }
 
     /// Sends what waits.

@@ -46,7 +46,8 @@ fn a_channel_that_is_not_renewed_ends_by_itself() {
     let current = Arc::clone(&world.hosts[1].routes.peers[&world.hosts[0].peer]);
     let mut wire = Wire::default();
     let egress = &mut world.hosts[1].egress;
-    egress.whole(&current, channel, Checksum::Complete, &mut b"....sneak".clone(), &mut wire);
+    let counter = Egress::reserve(&current, 1).unwrap().start;
+    egress.whole(&current, channel, Checksum::Complete, counter, &mut b"....sneak".clone(), &mut wire);
     egress.flush(&mut wire);
     let before = world.counts(0, 1).no_grant_received;
     let from = world.hosts[1].address;

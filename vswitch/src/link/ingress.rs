@@ -87,13 +87,28 @@ struct ToldBy {
 }
 
 impl Sort {
+    /// None: such datagrams are taken one by one.
     #[inline]
-    fn told_by(self) -> ToldBy {
+    fn told_by(self) -> Option<ToldBy> {
         match self {
-            Self::Data { head, .. } => ToldBy { bytes: head + DATA_MARK_BYTES, least: head + DATA_BYTES_MIN },
-            Self::Relayed { .. } => ToldBy { bytes: RELAYED_BYTES, least: RELAYED_BYTES + COMMON_BYTES },
-            Self::Other { .. } => ToldBy { bytes: 0, least: 0 },
+            Self::Data { head, .. } => {
+                Some(ToldBy { bytes: head + DATA_MARK_BYTES, least: head + DATA_BYTES_MIN })
+            }
+            Self::Relayed { .. } => {
+                Some(ToldBy { bytes: RELAYED_BYTES, least: RELAYED_BYTES + COMMON_BYTES })
+            }
+            Self::Other { .. } => None,
         }
+    }
+
+    /// How many bytes are datagrams of this sort, one after the other, of which the first is known to be one.
+    #[inline]
+    fn run(self, datagrams: &[u8], stride: usize) -> usize {
+        let len = stride.min(datagrams.len());
+        let Some(told) = self.told_by() else { return len };
+        let mark = &datagrams[..told.bytes];
+        let alike = |datagram: &&[u8]| datagram.len() >= told.least && datagram[..told.bytes] == *mark;
+        len + datagrams[len..].chunks(stride).take_while(alike).map(<[u8]>::len).sum::<usize>()
     }
 }
 
@@ -146,16 +161,7 @@ impl Ingress {
                     continue;
                 }
             };
-            // A run: datagrams of the same sort, one after the other. What tells the sort are their first bytes.
-            let told = first.told_by();
-            let mark = &buffer[at..at + told.bytes];
-            let alike = |datagram: &&[u8]| datagram.len() >= told.least && datagram[..told.bytes] == *mark;
-            let run = match first {
-                Sort::Other { .. } => len,
-                _ => {
-                    len + buffer[at + len..].chunks(stride).take_while(alike).map(<[u8]>::len).sum::<usize>()
-                }
-            };
+            let run = first.run(&buffer[at..], stride);
             let datagrams = &mut buffer[at..at + run];
             match first {
                 Sort::Data { head, token, index } => {
@@ -283,5 +289,48 @@ fn note(counters: &LinkCounters, run: &Run) {
     if run.frames > 0 {
         counters.frames_received.add(run.frames);
         counters.frame_bytes_received.add(run.frame_bytes);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::wire::{Onward, relayed_header};
+
+    /// One datagram of a run: two of each sort, so that neighbours are often alike, and bytes that are nothing.
+    fn datagram(kind: u8, which: u32) -> Vec<u8> {
+        let data = [&Data::header(which, 7)[..], &[0xdd; 24]].concat();
+        match kind {
+            0 | 1 => data,
+            2 | 3 => [&relayed_header(Onward::End, which)[..], &data].concat(),
+            4 => [&relayed_header(Onward::Relay, which)[..], &data].concat(),
+            5 => [&relayed_header(Onward::End, which)[..], &[5, 1, 0, 0], &[0; 36]].concat(),
+            _ => vec![u8::try_from(which).unwrap(); 48],
+        }
+    }
+
+    proptest! {
+        /// A run ends where parsing each datagram says so, wherever the last one is cut.
+        #[test]
+        fn a_run_is_what_sorts_alike(
+            datagrams in prop::collection::vec((0_u8..7, 0_u32..2), 1..8),
+            cut in 0_usize..48,
+        ) {
+            const STRIDE: usize = 48;
+            let padded = |(kind, which): &(u8, u32)| {
+                let mut bytes = datagram(*kind, *which);
+                bytes.resize(STRIDE, 0);
+                bytes
+            };
+            let mut buffer: Vec<u8> = datagrams.iter().flat_map(padded).collect();
+            buffer.truncate(buffer.len() - cut);
+            let Ok(first) = sort(&buffer[..STRIDE.min(buffer.len())]) else { return Ok(()) };
+            let alike = |datagram: &&[u8]| sort(datagram) == Ok(first);
+            let all: usize = buffer.chunks(STRIDE).take_while(alike).map(<[u8]>::len).sum();
+            let expected = if matches!(first, Sort::Other { .. }) { STRIDE.min(buffer.len()) } else { all };
+            prop_assert_eq!(first.run(&buffer, STRIDE), expected);
+        }
     }
 }

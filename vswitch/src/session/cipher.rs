@@ -1,4 +1,4 @@
-//! The AEAD of a session: which ones there are, which one two hosts use, and sealing in place.
+//! The AEAD of a session: which ones there are, which one two hosts use, and sealing, in place or from one place to another.
 //!
 //! # Provider
 //! Measured on an AMD EPYC with VAES, one core, in place, ns per datagram (seal / open; 64 B, 1400 B, 9000 B):

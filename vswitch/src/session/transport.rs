@@ -1,6 +1,6 @@
-//! A finished session: sealing and opening datagrams in place, from any worker.
+//! A finished session: sealing and opening datagrams, from any worker.
 //!
-//! Sealing takes counters from one atomic number, a whole batch at a time, so that no nonce is used twice whoever seals. Opening
+//! Sealing takes counters from one atomic number, a super-frame's at a time, so that no nonce is used twice whoever seals. Opening
 //! notes counters in the window behind a lock, which is taken once for a run of datagrams and which only workers that
 //! receive from the same peer at once contend for.
 
